@@ -1,0 +1,203 @@
+"""Checkpoint directories in the Hugging Face layout: ``config.json`` and ``model.safetensors``, or shards and an index.
+
+Reading maps the files into memory. Writing goes to temporary names; one rename or one unlink switches from the old
+weights to the new ones, so that a save killed at any moment leaves a whole checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
+from clip_core.files import read_json, write_text_atomically, written_beside
+from clip_core.safetensors_file import SafetensorsFile, TensorEntry, write_safetensors
+
+SINGLE_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+DEFAULT_MAX_SHARD_SIZE = "5GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+class StoredWeights(Mapping[str, NDArray[Any]]):
+    """The weights of a checkpoint directory: name to read-only array, mapped from the files.
+
+    Raises:
+        CheckpointNotFoundError: the directory holds no safetensors weights, or a shard of the index is missing.
+        CheckpointFormatError: a file is corrupt, or index and shards disagree.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        if (directory / SINGLE_FILE).exists():
+            file = SafetensorsFile(directory / SINGLE_FILE)
+            self._file_of = dict.fromkeys(file, file)
+        elif (directory / INDEX_FILE).exists():
+            self._file_of = self._open_shards()
+        else:
+            raise CheckpointNotFoundError(_no_weights_message(directory))
+
+    def _open_shards(self) -> dict[str, SafetensorsFile]:
+        index = self.directory / INDEX_FILE
+        weight_map = read_json(index).get("weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+            raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
+        outside = sorted({file for file in weight_map.values() if Path(file).name != file})
+        if outside:
+            raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0]!r}.")
+        missing = sorted({file for file in weight_map.values() if not (self.directory / file).is_file()})
+        if missing:
+            raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")
+        shards = {file: SafetensorsFile(self.directory / file) for file in sorted(set(weight_map.values()))}
+        listed = {(name, file) for name, file in weight_map.items()}
+        held = {(name, file) for file, shard in shards.items() for name in shard}
+        for name, file in sorted(listed ^ held):
+            where = "the index only" if (name, file) in listed else "the file only"
+            raise CheckpointFormatError(f"{index}: {name!r} of {file} is in {where}. Fetch or save the files again.")
+        return {name: shards[file] for name, file in weight_map.items()}
+
+    def entry(self, name: str) -> TensorEntry:
+        """Dtype, shape and byte range of a weight, without touching its data."""
+        return self._file_of[name].entries[name]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every weight."""
+        return {name: self.entry(name).shape for name in self}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._file_of[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file_of)
+
+    def __len__(self) -> int:
+        return len(self._file_of)
+
+
+def _no_weights_message(directory: Path) -> str:
+    foreign = ("*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
+    others = sorted(file.name for pattern in foreign for file in directory.glob(pattern))
+    hint = f" It holds {', '.join(others)}: convert that with `triclip convert`." if others else ""
+    return f"{directory}: expected {SINGLE_FILE} or {INDEX_FILE}, found neither.{hint}"
+
+
+def save_checkpoint(
+    directory: str | PathLike[str],
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig,
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    architecture: str,
+    max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE,
+) -> None:
+    """Writes ``config.json`` and the weights; other files in the directory stay.
+
+    Args:
+        directory: made if it is not there.
+        config: written with ``architectures`` and ``dtype``.
+        weights: name in the shared scheme to array; read one at a time.
+        architecture: name of the model's class in transformers (the PyTorch one), for its auto classes.
+        max_shard_size: bytes, or a text such as ``"2GB"``; more than that is split into shards.
+    """
+    directory = Path(directory)
+    if directory.is_file():
+        raise InputError(f"{directory} is a file; expected a directory to save the checkpoint in.")
+    directory.mkdir(parents=True, exist_ok=True)
+    layout = {name: (np.asarray(value).dtype, np.asarray(value).shape) for name, value in weights.items()}
+    shards = _plan_shards(layout, parse_size(max_shard_size))
+    described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
+    described.pop("torch_dtype", None)
+    config_text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    if len(shards) == 1:
+        _save_single(directory, layout, weights, config_text)
+    else:
+        _save_shards(directory, shards, layout, weights, config_text)
+
+
+_Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+
+
+def _save_single(directory: Path, layout: _Layout, weights: Mapping[str, NDArray[Any]], config_text: str) -> None:
+    with written_beside(directory / SINGLE_FILE) as temporary:
+        write_safetensors(temporary, layout, _in_order(layout, weights), {"format": "pt"})
+        write_text_atomically(directory / "config.json", config_text)
+    _remove_stale(directory, keep=set())
+
+
+def _save_shards(
+    directory: Path, shards: list[list[str]], layout: _Layout, weights: Mapping[str, NDArray[Any]], config_text: str
+) -> None:
+    """Shards get names that the old checkpoint does not use; the index, renamed last, switches to them."""
+    files = _shard_names(directory, len(shards))
+    with ExitStack() as stack:
+        for file, names in zip(files, shards, strict=True):
+            temporary = stack.enter_context(written_beside(directory / file))
+            part = {name: layout[name] for name in names}
+            write_safetensors(temporary, part, _in_order(part, weights), {"format": "pt"})
+    weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    total = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    write_text_atomically(directory / "config.json", config_text)
+    write_text_atomically(directory / INDEX_FILE, json.dumps(index, indent=2) + "\n")
+    (directory / SINGLE_FILE).unlink(missing_ok=True)  # readers prefer it to the index
+    _remove_stale(directory, keep={*files, INDEX_FILE})
+
+
+def _in_order(layout: _Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+    return ((name, np.asarray(weights[name])) for name in layout)
+
+
+def _shard_names(directory: Path, count: int) -> list[str]:
+    for stem in ("model", "model-a", "model-b"):
+        names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+        if not any((directory / name).exists() for name in names):
+            return names
+    raise InputError(f"{directory}: holds the shards of several interrupted saves; delete those that no index names.")
+
+
+def _remove_stale(directory: Path, keep: set[str]) -> None:
+    """Deletes the weight files that the switch has left without use."""
+    if INDEX_FILE not in keep:
+        (directory / INDEX_FILE).unlink(missing_ok=True)
+    for file in directory.glob("model*-of-*.safetensors"):
+        if re.fullmatch(r"model(-[ab])?-\d{5}-of-\d{5}\.safetensors", file.name) and file.name not in keep:
+            file.unlink()
+
+
+def _plan_shards(layout: _Layout, max_bytes: int) -> list[list[str]]:
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, (dtype, shape) in layout.items():
+        bytes_ = int(np.prod(shape)) * dtype.itemsize
+        if shards[-1] and size + bytes_ > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += bytes_
+    return shards
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes of a size such as ``"5GB"``, ``"200MiB"`` or a plain number; 1 kB is 1000 bytes, 1 KiB 1024."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", str(size).strip().upper())
+    parsed = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if parsed <= 0:
+        raise InputError(f"max_shard_size: expected bytes above 0 or a text such as '2GB' or '500MB', got {size!r}.")
+    return parsed
+
+
+def _common_dtype(layout: _Layout) -> str:
+    """The dtype that most bytes have, as ``config.json`` names it."""
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for dtype, shape in layout.values():
+        sizes[dtype.name] += int(np.prod(shape)) * dtype.itemsize
+    return max(sizes, key=lambda name: sizes[name])

@@ -1,0 +1,147 @@
+"""Checks of what models are called with. JAX would answer a wrong input with NaN or a clamped lookup, others with
+nonsense or an error from deep inside; here it is an error that says what was expected, what came and what to do.
+
+Shapes and dtypes are checked always. Values are checked by `check_text_values`, which backends call only with inputs
+that lie in host memory, outside of compiled graphs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.config import CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import InputError, InputTypeError
+
+LEGACY_EOS_TOKEN_ID = 2
+"""This ``eos_token_id`` of early configurations means: a text ends at its largest id."""
+
+Sizes = tuple[int | None, ...]
+"""A shape; ``None`` where it is not known before the graph runs."""
+
+
+def check_text_input(
+    ids_shape: Sizes,
+    ids_dtype: str,
+    mask_shape: Sizes | None,
+    position_shape: Sizes | None,
+    config: CLIPTextConfig,
+) -> None:
+    """Checks shapes and dtype of ``input_ids``, ``attention_mask`` and ``position_ids``, all ``[batch, token]``.
+
+    Raises:
+        InputTypeError: ids are not integers.
+        InputError: a wrong number of axes, too many tokens, or shapes that do not agree.
+    """
+    if "int" not in ids_dtype:
+        raise InputTypeError(f"input_ids: expected integers, got {ids_dtype}. Pass the tokenizer's ids unchanged.")
+    if len(ids_shape) != 2:
+        raise InputError(f"input_ids: expected shape [batch, token], got {_show(ids_shape)}. Add a batch axis.")
+    length, limit = ids_shape[1], config.max_position_embeddings
+    if length is not None and not 1 <= length <= limit:
+        raise InputError(
+            f"input_ids: expected 1 to {limit} tokens (max_position_embeddings), got {length}. "
+            f"Tokenize with truncation=True, max_length={limit}."
+        )
+    if mask_shape is not None and not _agree(mask_shape, ids_shape):
+        raise InputError(
+            f"attention_mask: expected the shape of input_ids {_show(ids_shape)}, got {_show(mask_shape)}."
+        )
+    if position_shape is not None and not _agree(position_shape, (*ids_shape[:-2], None, length)):
+        expected = _show(ids_shape)
+        raise InputError(f"position_ids: expected {expected} or [1, {length}], got {_show(position_shape)}.")
+
+
+def check_text_values(
+    ids: NDArray[Any] | None, mask: NDArray[Any] | None, positions: NDArray[Any] | None, config: CLIPTextConfig
+) -> None:
+    """Checks values of the inputs that are given as host arrays (``None``: absent, or not to be looked at).
+
+    Raises:
+        InputError: ids or positions out of range, a text without end-of-text token, left padding, an empty mask row.
+    """
+    if ids is not None:
+        _check_range(ids, config.vocab_size, "input_ids", "Use the tokenizer that belongs to this checkpoint.")
+        if config.eos_token_id != LEGACY_EOS_TOKEN_ID:
+            without_end = np.flatnonzero(~(ids == config.eos_token_id).any(axis=-1))
+            if without_end.size:
+                raise InputError(
+                    f"input_ids: expected the end-of-text id {config.eos_token_id} in every row, row {without_end[0]} "
+                    "has none. Tokenize with special tokens, and truncate with the tokenizer, not by slicing."
+                )
+    if positions is not None:
+        _check_range(positions, config.max_position_embeddings, "position_ids", "Positions count from 0.")
+    if mask is not None:
+        _check_mask(mask)
+
+
+def _check_range(values: NDArray[Any], limit: int, name: str, advice: str) -> None:
+    if values.size and (values.min() < 0 or values.max() >= limit):
+        raise InputError(f"{name}: expected 0 to {limit - 1}, got {values.min()} to {values.max()}. {advice}")
+
+
+def _check_mask(mask: NDArray[Any]) -> None:
+    if not np.isin(mask, (0, 1)).all():
+        raise InputError("attention_mask: expected only 1 (a token) and 0 (padding), got other values.")
+    empty = np.flatnonzero(~mask.astype(bool).any(axis=-1))
+    if empty.size:
+        raise InputError(f"attention_mask: row {empty[0]} has no token. Drop the row, or mask with 1 what is text.")
+    left = np.flatnonzero(mask[..., 0] == 0)
+    if left.size:
+        raise InputError(
+            f"attention_mask: row {left[0]} begins with padding. CLIP's text tower is defined for padding at the right: "
+            "tokenize with padding_side='right'."
+        )
+
+
+def check_pixel_input(shape: Sizes, dtype: str, config: CLIPVisionConfig, interpolate_pos_encoding: bool) -> None:
+    """Checks ``pixel_values`` ``[batch, channel, height, width]``.
+
+    Raises:
+        InputTypeError: pixel values are not floating-point numbers.
+        InputError: a wrong number of axes or channels, or of pixels without ``interpolate_pos_encoding``.
+    """
+    if "float" not in dtype:
+        raise InputTypeError(
+            f"pixel_values: expected floating-point numbers, got {dtype}. Prepare images with CLIPImageProcessor."
+        )
+    if len(shape) != 4:
+        raise InputError(
+            f"pixel_values: expected shape [batch, channel, height, width], got {_show(shape)}. "
+            "Prepare images with CLIPImageProcessor."
+        )
+    _, channels, height, width = shape
+    if channels not in (None, config.num_channels):
+        last = " The channels seem to be last: transpose to [batch, channel, height, width]."
+        hint = last if width == config.num_channels else ""
+        raise InputError(f"pixel_values: expected {config.num_channels} channels, got {_show(shape)}.{hint}")
+    size, patch = config.image_size, config.patch_size
+    if not interpolate_pos_encoding and (height not in (None, size) or width not in (None, size)):
+        raise InputError(
+            f"pixel_values: expected {size} x {size} pixels, got {height} x {width}. "
+            "Resize the images, or pass interpolate_pos_encoding=True."
+        )
+    if any(side is not None and side < patch for side in (height, width)):
+        raise InputError(f"pixel_values: expected at least one patch of {patch} pixels, got {height} x {width}.")
+
+
+def check_pair_counts(images: int | None, texts: int | None) -> None:
+    """Checks that the contrastive loss has as many images as texts.
+
+    Raises:
+        InputError: the counts differ.
+    """
+    if images != texts and images is not None and texts is not None:
+        raise InputError(f"return_loss: expected as many images as texts, in pairs, got {images} and {texts}.")
+
+
+def _agree(shape: Sizes, wanted: Sizes) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )
+
+
+def _show(shape: Sizes) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

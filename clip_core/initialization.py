@@ -1,0 +1,65 @@
+"""Seeded initial weights, drawn in NumPy from the weight table: one seed gives the same model in every framework.
+
+The recipe is that of transformers' ``CLIPPreTrainedModel``: normal distributions, LayerNorms 1 and 0, biases 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.weights import WeightSpec, weight_specs
+
+
+def draw_weights(
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, *, seed: int, projection: bool = False
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """Name and float32 value of every weight of `weight_specs`, one at a time.
+
+    Each weight has a random stream of its own, keyed by seed and name: a tower alone gets the same values as inside
+    the full model with the same projection widths.
+    """
+    for spec in weight_specs(config, projection=projection):
+        yield spec.name, _draw(spec, config, seed)
+
+
+def _draw(spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, seed: int) -> NDArray[np.float32]:
+    if spec.kind == "scalar":
+        assert isinstance(config, CLIPConfig)
+        return np.array(config.logit_scale_init_value, np.float32)
+    if spec.kind == "norm_scale":
+        return np.ones(spec.shape, np.float32)
+    if spec.kind in ("norm_bias", "linear_bias"):
+        return np.zeros(spec.shape, np.float32)
+    key = hashlib.sha256(f"{seed}:{spec.name}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(int.from_bytes(key[:16], "little")))
+    values = generator.standard_normal(spec.shape, np.float32)
+    values *= np.float32(standard_deviation(spec, config))
+    return values
+
+
+def standard_deviation(spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig) -> float:
+    """The standard deviation of a drawn weight."""
+    tower = _tower_of(spec, config)
+    owner = spec.path.split(".")[-1]
+    width = tower.hidden_size**-0.5
+    depth = (2 * max(tower.num_hidden_layers, 1)) ** -0.5
+    if spec.kind == "embedding" or owner == "patch_embedding":
+        return tower.initializer_range * tower.initializer_factor
+    factor = config.initializer_factor if isinstance(config, CLIPConfig) else tower.initializer_factor
+    if owner in ("text_projection", "visual_projection"):
+        return width * factor
+    scale = {"fc1": (2 * tower.hidden_size) ** -0.5, "class_embedding": width, "out_proj": width}
+    return scale.get(owner, width * depth) * tower.initializer_factor
+
+
+def _tower_of(
+    spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig
+) -> CLIPTextConfig | CLIPVisionConfig:
+    if isinstance(config, CLIPConfig):
+        return config.text_config if spec.path.startswith("text") else config.vision_config
+    return config

@@ -1,0 +1,170 @@
+"""Reading and writing safetensors files with NumPy alone: memory-mapped, one tensor at a time, bfloat16 included.
+
+The format is a little-endian 64-bit header length, a JSON header and the tensors' bytes. The safetensors package reads
+and writes whole files through a copy of each tensor; here an array is a view of the mapped file, and a file is written
+tensor by tensor, so that a checkpoint never needs more memory than its largest tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
+
+_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+_CODES = {dtype: code for code, dtype in _DTYPES.items()}
+_MAX_HEADER_BYTES = 100_000_000  # the limit of the reference implementation
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """Where a tensor lies in a file: dtype, shape and byte range from the start of the file."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+
+
+class SafetensorsFile(Mapping[str, NDArray[Any]]):
+    """A safetensors file as a mapping from name to read-only array (a view of the mapped file).
+
+    Args:
+        path: the file.
+
+    Attributes:
+        entries: dtype, shape and byte range of each tensor, in the order of the header.
+        metadata: the header's string-to-string map.
+
+    Raises:
+        CheckpointNotFoundError: no such file.
+        CheckpointFormatError: truncated, corrupt, overlapping or out-of-range tensors, unknown dtype.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            size = path.stat().st_size
+            with open(path, "rb") as file:
+                header, data_start = self._read_header(file, size)
+        except FileNotFoundError:
+            raise CheckpointNotFoundError(f"{path}: no such file.") from None
+        except OSError as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(f"{path}: cannot be read: {error}") from error
+        self.metadata = self._read_metadata(header)
+        self.entries = {name: self._read_entry(name, entry, data_start, size) for name, entry in header.items()}
+        self._check_coverage(data_start, size)
+        self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r")
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        entry = self.entries[name]
+        return self._bytes[entry.start : entry.stop].view(entry.dtype).reshape(entry.shape).view(np.ndarray)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def _broken(self, problem: str) -> CheckpointFormatError:
+        return CheckpointFormatError(f"{self.path}: not a whole safetensors file: {problem}. Fetch or save it again.")
+
+    def _read_header(self, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+        if size < 8:
+            raise self._broken(f"expected at least 8 bytes, got {size}")
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size - 8, _MAX_HEADER_BYTES):
+            raise self._broken(f"its header claims {length} bytes, the file has {size - 8} after the length")
+        try:
+            header = json.loads(file.read(length), object_pairs_hook=self._without_duplicates)
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise self._broken(f"its header is not JSON ({error})") from error
+        if not isinstance(header, dict):
+            raise self._broken("its header is not a JSON object")
+        return header, 8 + length
+
+    def _without_duplicates(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = dict(pairs)
+        if len(names) != len(pairs):
+            raise self._broken("its header names a tensor twice")
+        return names
+
+    def _read_metadata(self, header: dict[str, Any]) -> dict[str, str]:
+        metadata = header.pop("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+            raise self._broken("__metadata__ is not a map from string to string")
+        return metadata
+
+    def _read_entry(self, name: str, entry: Any, data_start: int, size: int) -> TensorEntry:
+        try:
+            dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._broken(f"the entry of {name!r} is malformed or of an unknown dtype ({error!r})") from error
+        if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
+            raise self._broken(f"the entry of {name!r} has a shape or an offset that is no natural number")
+        if stop - start != math.prod(shape) * dtype.itemsize:
+            raise self._broken(f"{name!r} {list(shape)} {dtype.name} does not fill its {stop - start} bytes")
+        if data_start + stop > size:
+            raise self._broken(f"{name!r} ends at byte {data_start + stop}, the file at {size}")
+        return TensorEntry(dtype, shape, data_start + start, data_start + stop)
+
+    def _check_coverage(self, data_start: int, size: int) -> None:
+        position = data_start
+        for entry in sorted(self.entries.values(), key=lambda entry: (entry.start, entry.stop)):
+            if entry.start != position:
+                raise self._broken(f"tensors overlap or leave a gap at byte {position}")
+            position = entry.stop
+        if position != size:
+            raise self._broken(f"{size - position} bytes after the last tensor")
+
+
+def write_safetensors(
+    path: Path,
+    layout: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+    tensors: Iterable[tuple[str, NDArray[Any]]],
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes a safetensors file, one tensor at a time.
+
+    Args:
+        path: the file, overwritten.
+        layout: dtype and shape of every tensor, in the order in which they are written.
+        tensors: name and value, in the order of ``layout``.
+        metadata: the header's string-to-string map; transformers 4 refuses a file without ``format``.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    position = 0
+    for name, (dtype, shape) in layout.items():
+        stop = position + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": _CODES[dtype], "shape": list(shape), "data_offsets": [position, stop]}
+        position = stop
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors start at a multiple of 8 bytes, as the reference implementation does
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (name, (dtype, shape)), (given, value) in zip(layout.items(), tensors, strict=True):
+            if (given, value.dtype, value.shape) != (name, dtype, shape):
+                raise CheckpointError(f"{path}: {name} changed while it was written.")
+            file.write(np.asarray(value, order="C").reshape(-1).view(np.uint8).data)

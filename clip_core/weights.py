@@ -1,0 +1,197 @@
+"""THE weight table: which weights a configuration has, under which name, of which kind and shape.
+
+Names are the keys of a Hugging Face v4 ``CLIPModel`` state dict, so every such checkpoint is a native one. Each backend
+adds a table from kind to its own leaf name and axis order; permutations are derived from the axis names here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import WeightMismatchError
+
+AXES = {
+    "linear": "out in",
+    "linear_bias": "out",
+    "conv": "out in height width",
+    "embedding": "row hidden",
+    "norm_scale": "hidden",
+    "norm_bias": "hidden",
+    "vector": "hidden",
+    "scalar": "",
+}
+"""Axis names of each kind of weight, in the order in which checkpoints store them."""
+
+IGNORED_NAMES = {
+    "text_model.embeddings.position_ids": "an arange that transformers before 4.31 stored as a buffer",
+    "vision_model.embeddings.position_ids": "an arange that transformers before 4.31 stored as a buffer",
+}
+
+_LEAVES = {
+    "linear": "weight",
+    "linear_bias": "bias",
+    "conv": "weight",
+    "embedding": "weight",
+    "norm_scale": "weight",
+    "norm_bias": "bias",
+}
+_STORED_SPELLING = {"pre_layernorm": "pre_layrnorm"}  # upstream's misspelling, part of every checkpoint
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """One weight.
+
+    Attributes:
+        path: attribute path in every backend's model, of the module that owns the weight (kinds ``vector`` and
+            ``scalar``: of the weight itself).
+        kind: a key of `AXES`.
+        shape: sizes of the axes, in the order of `AXES`.
+    """
+
+    path: str
+    kind: str
+    shape: Shape
+
+    @property
+    def name(self) -> str:
+        """The name in checkpoints."""
+        parts = [_STORED_SPELLING.get(part, part) for part in self.path.split(".")]
+        return ".".join([*parts, _LEAVES[self.kind]] if self.kind in _LEAVES else parts)
+
+
+def permutation(stored_axes: str, wanted_axes: str) -> tuple[int, ...]:
+    """The argument of a transpose from one order of axis names to another: ``("out in", "in out") -> (1, 0)``."""
+    stored = stored_axes.split()
+    return tuple(stored.index(axis) for axis in wanted_axes.split())
+
+
+def weight_specs(
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, *, projection: bool = False
+) -> tuple[WeightSpec, ...]:
+    """Every weight of the model that ``config`` describes, in order.
+
+    Args:
+        config: of the full model, or of one tower.
+        projection: whether a tower has its projection to the shared space (the full model always has both).
+    """
+    if isinstance(config, CLIPConfig):
+        embed = config.projection_dim
+        return (
+            WeightSpec("logit_scale", "scalar", ()),
+            *_text_tower(config.text_config),
+            *_vision_tower(config.vision_config),
+            WeightSpec("visual_projection", "linear", (embed, config.vision_config.hidden_size)),
+            WeightSpec("text_projection", "linear", (embed, config.text_config.hidden_size)),
+        )
+    if isinstance(config, CLIPTextConfig):
+        tower, name = tuple(_text_tower(config)), "text_projection"
+    else:
+        tower, name = tuple(_vision_tower(config)), "visual_projection"
+    projected = WeightSpec(name, "linear", (config.projection_dim, config.hidden_size))
+    return (*tower, projected) if projection else tower
+
+
+def _text_tower(config: CLIPTextConfig) -> Iterator[WeightSpec]:
+    embeddings, hidden = "text_model.embeddings", config.hidden_size
+    yield WeightSpec(f"{embeddings}.token_embedding", "embedding", (config.vocab_size, hidden))
+    yield WeightSpec(f"{embeddings}.position_embedding", "embedding", (config.max_position_embeddings, hidden))
+    yield from _encoder("text_model", config)
+    yield from _norm("text_model.final_layer_norm", hidden)
+
+
+def _vision_tower(config: CLIPVisionConfig) -> Iterator[WeightSpec]:
+    embeddings, hidden, patch = "vision_model.embeddings", config.hidden_size, config.patch_size
+    tokens = config.patches_per_side**2 + 1
+    yield WeightSpec(f"{embeddings}.class_embedding", "vector", (hidden,))
+    yield WeightSpec(f"{embeddings}.patch_embedding", "conv", (hidden, config.num_channels, patch, patch))
+    yield WeightSpec(f"{embeddings}.position_embedding", "embedding", (tokens, hidden))
+    yield from _norm("vision_model.pre_layernorm", hidden)
+    yield from _encoder("vision_model", config)
+    yield from _norm("vision_model.post_layernorm", hidden)
+
+
+def _encoder(tower: str, config: CLIPTextConfig | CLIPVisionConfig) -> Iterator[WeightSpec]:
+    hidden, wide = config.hidden_size, config.intermediate_size
+    for index in range(config.num_hidden_layers):
+        layer = f"{tower}.encoder.layers.{index}"
+        yield from _norm(f"{layer}.layer_norm1", hidden)
+        for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            yield from _linear(f"{layer}.self_attn.{projection}", hidden, hidden)
+        yield from _norm(f"{layer}.layer_norm2", hidden)
+        yield from _linear(f"{layer}.mlp.fc1", wide, hidden)
+        yield from _linear(f"{layer}.mlp.fc2", hidden, wide)
+
+
+def _linear(path: str, out: int, in_: int) -> Iterator[WeightSpec]:
+    yield WeightSpec(path, "linear", (out, in_))
+    yield WeightSpec(path, "linear_bias", (out,))
+
+
+def _norm(path: str, hidden: int) -> Iterator[WeightSpec]:
+    yield WeightSpec(path, "norm_scale", (hidden,))
+    yield WeightSpec(path, "norm_bias", (hidden,))
+
+
+def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], source: str) -> dict[str, str]:
+    """Pairs every wanted weight with the stored one; total and exact, both ways.
+
+    A tower takes its own part of a full checkpoint, and reads a checkpoint of the tower alone with or without the
+    tower's prefix (transformers 5 saves it without). ``logit_scale`` may be stored as ``(1,)``, as TensorFlow did.
+
+    Args:
+        specs: the weights that the model has.
+        stored: shape of each weight of the checkpoint.
+        source: the checkpoint, for the message.
+
+    Returns:
+        From the name of each spec to the name under which the checkpoint stores it.
+
+    Raises:
+        WeightMismatchError: missing, unexpected or misshapen weights, all in one list.
+    """
+    found = {_canonical_name(name, specs, stored): name for name in stored if name not in IGNORED_NAMES}
+    wanted = {spec.name: spec for spec in specs}
+    problems = [f"- {name} {list(spec.shape)}: missing" for name, spec in wanted.items() if name not in found]
+    for name, stored_name in found.items():
+        shape = tuple(stored[stored_name])
+        if name not in wanted:
+            if not _of_another_part(name, wanted):
+                problems.append(f"+ {stored_name} {list(shape)}: unexpected")
+        elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
+            problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
+            problems.append(f"+ {stored_name} {list(shape)}: the checkpoint's shape")
+    if problems:
+        raise WeightMismatchError(_mismatch_message(problems, source))
+    return {name: found[name] for name in wanted}
+
+
+def _canonical_name(name: str, specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape]) -> str:
+    """The stored name with the prefix of the only tower, where the checkpoint was saved without it."""
+    towers = {spec.name.split(".")[0] for spec in specs if "." in spec.name} & {"text_model", "vision_model"}
+    prefixed = any(other.startswith(("text_model.", "vision_model.")) for other in stored)
+    if len(towers) == 1 and not prefixed and name.startswith(("embeddings.", "encoder.", "final_", "pre_", "post_")):
+        return f"{towers.pop()}.{name}"
+    return name
+
+
+def _of_another_part(name: str, wanted: Mapping[str, WeightSpec]) -> bool:
+    """Whether a weight belongs to a part of the full model that the wanted tower does not have."""
+    part = name.split(".")[0]
+    parts = {other.split(".")[0] for other in wanted}
+    known = {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
+    return part in known - parts
+
+
+def _mismatch_message(problems: list[str], source: str) -> str:
+    shown = problems[:40]
+    more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
+    lines = "\n  ".join([*shown, *more])
+    return (
+        f"{source}: the weights are not those of the configuration "
+        f"(- expected, + in the checkpoint):\n  {lines}\nUse the config.json that belongs to these weights."
+    )
