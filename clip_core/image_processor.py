@@ -296,8 +296,8 @@ class CLIPImageProcessor:
         written_for = image_processor_dict.get("image_processor_type") or cls.__name__
         if not (written_for == cls.__name__ or written_for.startswith("CLIP")):
             raise ConfigError(
-                f"image_processor_type: expected a name that begins with CLIP, got {written_for!r}, which transforms images "
-                "in another way. If this transform is meant after all, remove that key"
+                f"image_processor_type: expected a name that begins with CLIP, got {written_for!r}, which transforms "
+                "images in another way. If this transform is meant after all, remove that key"
             )
         given = {name: value for name, value in image_processor_dict.items() if value is not None}
         mine = {name: given.pop(name) for name in (*_OPTION_NAMES, "use_square_size") if name in given}
