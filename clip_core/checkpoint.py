@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.files import read_json, write_text_atomically, written_beside
+from clip_core.hub import resolve_checkpoint
 from clip_core.safetensors_file import SafetensorsFile, TensorEntry, write_safetensors
+from clip_core.weights import match_weights, weight_specs
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -82,6 +85,55 @@ class StoredWeights(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._file_of)
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A configuration and its weights, in the order of the weight table and checked against it.
+
+    Attributes:
+        config: of the full model or of the tower that was asked for.
+        weights: name in the shared scheme to array, read when iterated.
+        dtype: the dtype that most bytes of the weights have.
+    """
+
+    config: Any
+    weights: Iterable[tuple[str, NDArray[Any]]]
+    dtype: str
+
+
+def load_checkpoint(
+    name_or_path: str | PathLike[str],
+    config_class: type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig],
+    *,
+    projection: bool = False,
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig | None = None,
+    subfolder: str = "",
+    revision: str = "main",
+    cache_dir: str | PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> LoadedCheckpoint:
+    """Opens a checkpoint for a model class of any backend; see `resolve_checkpoint` for what a name can be.
+
+    Args:
+        config_class: what the model is made from; a tower takes its part of a full checkpoint.
+        projection: whether a tower has its projection.
+        config: used instead of the checkpoint's ``config.json``.
+
+    Raises:
+        CheckpointNotFoundError, CheckpointFormatError, ConfigError: as the parts raise them.
+        WeightMismatchError: the weights are not those of the configuration.
+    """
+    directory = resolve_checkpoint(
+        name_or_path, subfolder=subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+    )
+    config = config_class.from_pretrained(directory) if config is None else config
+    stored = StoredWeights(directory)
+    specs = weight_specs(config, projection=projection)
+    stored_names = match_weights(specs, stored.shapes(), str(directory))
+    weights = ((spec.name, stored[stored_names[spec.name]].reshape(spec.shape)) for spec in specs)
+    layout = {name: (stored.entry(name).dtype, stored.entry(name).shape) for name in stored_names.values()}
+    return LoadedCheckpoint(config, weights, _common_dtype(layout))
 
 
 def _no_weights_message(directory: Path) -> str:

@@ -91,8 +91,8 @@ def _check_mask(mask: NDArray[Any]) -> None:
     left = np.flatnonzero(mask[..., 0] == 0)
     if left.size:
         raise InputError(
-            f"attention_mask: row {left[0]} begins with padding. CLIP's text tower is defined for padding at the right: "
-            "tokenize with padding_side='right'."
+            f"attention_mask: row {left[0]} begins with padding. CLIP's text tower is defined for padding "
+            "at the right: tokenize with padding_side='right'."
         )
 
 

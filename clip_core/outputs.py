@@ -143,3 +143,9 @@ class CLIPOutput(ModelOutput):
     )
     OPTIONAL = ("loss",)
     __slots__ = ()
+
+
+def all_output_types() -> list[type]:
+    """Every named tuple type that a model can return, for frameworks that want them registered."""
+    kinds = (BaseModelOutputWithPooling, CLIPTextModelOutput, CLIPVisionModelOutput, CLIPOutput)
+    return [variant for kind in kinds for variant in kind._variants.values()]

@@ -1,0 +1,198 @@
+"""The transformer encoder that both towers share, for PyTorch.
+
+Shapes: batch, token, hidden; head and head_dim inside attention; query and key are tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from clip_core.config import CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import InputTypeError
+
+TowerConfig = CLIPTextConfig | CLIPVisionConfig
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The sigmoid approximation of GELU that OpenAI's weights were trained with."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The exact GELU."""
+    return F.gelu(x, approximate="none")
+
+
+def gelu_pytorch_tanh(x: Tensor) -> Tensor:
+    """The tanh approximation of GELU."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+    "gelu_pytorch_tanh": gelu_pytorch_tanh,
+}
+
+
+def linear(in_size: int, out_size: int, bias: bool = True) -> nn.Linear:
+    """A dense layer."""
+    return nn.Linear(in_size, out_size, bias=bias)
+
+
+def layer_norm(config: TowerConfig) -> nn.LayerNorm:
+    """LayerNorm over hidden, with the configuration's epsilon."""
+    return nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+
+def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
+    """The values of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+    if tensor is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return None
+    if type(tensor) is not Tensor or tensor.device.type != "cpu":
+        return None
+    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap or grad
+        return None
+    return tensor.numpy()
+
+
+def default(value: bool | None, configured: bool) -> bool:
+    """An argument, or what the configuration says if it was not given."""
+    return configured if value is None else value
+
+
+def tensor_input(name: str, value: Any) -> Tensor:
+    """An input that must be a tensor.
+
+    Raises:
+        InputTypeError: it is missing or of another type.
+    """
+    if not isinstance(value, Tensor):
+        raise InputTypeError(
+            f"{name}: expected a torch.Tensor, got {type(value).__name__}. "
+            "Call the processor with return_tensors='pt' and pass what it returns."
+        )
+    return value
+
+
+def optional_input(name: str, value: Any) -> Tensor | None:
+    """An input that must be a tensor or ``None``."""
+    return None if value is None else tensor_input(name, value)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; one projection each for query, key, value and output."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.dropout_rate = config.attention_dropout
+        self.q_proj = linear(config.hidden_size, config.hidden_size)
+        self.k_proj = linear(config.hidden_size, config.hidden_size)
+        self.v_proj = linear(config.hidden_size, config.hidden_size)
+        self.out_proj = linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
+
+        Without ``output_attentions`` torch's fused attention is used; both ways differ by rounding only.
+        """
+        query = self.split_heads(self.q_proj(hidden_states))
+        key = self.split_heads(self.k_proj(hidden_states))
+        value = self.split_heads(self.v_proj(hidden_states))
+        dropout_rate = self.dropout_rate if self.training else 0.0
+        if output_attentions:
+            weights = self.attention_weights(query, key, attention_mask)
+            context = F.dropout(weights, dropout_rate) @ value  # [batch, head, query, head_dim]
+        else:
+            weights = None
+            context = F.scaled_dot_product_attention(  # [batch, head, query, head_dim]
+                query, key, value, attn_mask=attention_mask, dropout_p=dropout_rate, scale=self.head_dim**-0.5
+            )
+        context = context.transpose(1, 2).flatten(2)  # [batch, token, hidden]
+        return self.out_proj(context), weights
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
+        return x.unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)  # [batch, head, token, head_dim]
+
+    def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
+        scores = (query * self.head_dim**-0.5) @ key.transpose(2, 3)  # [batch, head, query, key]
+        scores = scores.float()
+        if attention_mask is not None:
+            scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
+        return torch.softmax(scores, dim=-1).to(query.dtype)
+
+
+class MLP(nn.Module):
+    """Two dense layers with the configuration's activation between them."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.fc1 = linear(config.hidden_size, config.intermediate_size)
+        self.fc2 = linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """``[batch, token, hidden]`` to ``[batch, token, hidden]``."""
+        return self.fc2(self.activation(self.fc1(hidden_states)))
+
+
+class EncoderLayer(nn.Module):
+    """A pre-norm transformer block."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.layer_norm1 = layer_norm(config)
+        self.self_attn = Attention(config)
+        self.layer_norm2 = layer_norm(config)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
+        attended, weights = self.self_attn(self.layer_norm1(hidden_states), attention_mask, output_attentions)
+        hidden_states = hidden_states + attended
+        hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
+        return hidden_states, weights
+
+
+class Encoder(nn.Module):
+    """The stack of blocks."""
+
+    def __init__(self, config: TowerConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.gradient_checkpointing = False
+
+    def forward(
+        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool, output_hidden_states: bool
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
+        all_hidden_states, all_attentions = [hidden_states], []
+        for layer in self.layers:
+            if self.gradient_checkpointing and self.training:
+                hidden_states, weights = checkpoint(
+                    layer, hidden_states, attention_mask, output_attentions, use_reentrant=False
+                )
+            else:
+                hidden_states, weights = layer(hidden_states, attention_mask, output_attentions)
+            all_hidden_states.append(hidden_states)
+            all_attentions.append(weights)
+        return (
+            hidden_states,
+            tuple(all_hidden_states) if output_hidden_states else None,
+            tuple(all_attentions) if output_attentions else None,
+        )

@@ -1,0 +1,162 @@
+"""The vision tower, for PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clip_core.checks import check_pixel_input
+from clip_core.config import CLIPVisionConfig
+from clip_core.interpolation import position_matrix
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_torch.layers import Encoder, default, layer_norm, linear, tensor_input
+from clip_torch.weights import CLIPPreTrainedModel
+
+
+@torch.compiler.assume_constant_result
+def interpolation_matrix(patches_per_side: int, rows: int, columns: int) -> Tensor:
+    """`position_matrix` as a tensor ``[rows * columns, patches_per_side ** 2]``; a constant of compiled graphs."""
+    return torch.from_numpy(position_matrix(patches_per_side, rows, columns).copy())
+
+
+class VisionEmbeddings(nn.Module):
+    """Class token and linear patch embedding, plus position embedding."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        tokens = config.patches_per_side**2 + 1
+        self.class_embedding = nn.Parameter(torch.empty(config.hidden_size))
+        self.patch_embedding = nn.Conv2d(
+            config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, padding=0, bias=False
+        )
+        self.position_embedding = nn.Embedding(tokens, config.hidden_size)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Pixels ``[batch, channel, height, width]`` to ``[batch, token, hidden]``; the class token is first."""
+        pixel_values = pixel_values.to(self.patch_embedding.weight.dtype)
+        patches = self.patch_embedding(pixel_values)  # [batch, hidden, row, column]
+        rows, columns = patches.shape[2], patches.shape[3]
+        patches = patches.flatten(2).transpose(1, 2)  # [batch, patch, hidden]
+        class_token = self.class_embedding.expand(patches.shape[0], 1, -1)  # [batch, 1, hidden]
+        tokens = torch.cat([class_token.to(patches.dtype), patches], dim=1)  # [batch, token, hidden]
+        return tokens + self.position_table(rows, columns)
+
+    def position_table(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
+        table, side = self.position_embedding.weight, self.config.patches_per_side
+        if (rows, columns) == (side, side):
+            return table
+        matrix = interpolation_matrix(side, rows, columns).to(table.device)  # [patch, trained patch]
+        patches = (matrix @ table[1:].float()).to(table.dtype)  # [patch, hidden]
+        return torch.cat([table[:1], patches])  # [token, hidden]
+
+
+class VisionTransformer(nn.Module):
+    """Embeddings, LayerNorm, encoder, and the class token after a LayerNorm as the pooled output."""
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = VisionEmbeddings(config)
+        self.pre_layernorm = layer_norm(config)
+        self.encoder = Encoder(config)
+        self.post_layernorm = layer_norm(config)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> BaseModelOutputWithPooling:
+        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        pixel_values = tensor_input("pixel_values", pixel_values)
+        check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
+        last_hidden_state, hidden_states, attentions = self.encoder(
+            self.pre_layernorm(self.embeddings(pixel_values)),
+            None,
+            default(output_attentions, self.config.output_attentions),
+            default(output_hidden_states, self.config.output_hidden_states),
+        )
+        return BaseModelOutputWithPooling.of(
+            {
+                "last_hidden_state": last_hidden_state,
+                "pooler_output": self.post_layernorm(last_hidden_state[:, 0]),  # [batch, hidden]
+                "hidden_states": hidden_states,
+                "attentions": attentions,
+            }
+        )
+
+
+class CLIPVisionModel(CLIPPreTrainedModel):
+    """The vision tower."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModel"
+
+    def make_layers(self, config: CLIPVisionConfig) -> None:
+        self.vision_model = VisionTransformer(config)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encodes images.
+
+        Args:
+            pixel_values: ``[batch, channel, height, width]`` floating-point numbers, normalised as the image
+                processor does.
+            interpolate_pos_encoding: resample the position embeddings, so that images of other sizes fit.
+            output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
+
+        Returns:
+            `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
+
+        Raises:
+            InputError, InputTypeError: a shape or dtype that the tower cannot take.
+        """
+        output = self.vision_model(pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding)
+        return output if default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+class CLIPVisionModelWithProjection(CLIPPreTrainedModel):
+    """The vision tower and its projection to the space shared with texts."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModelWithProjection"
+    has_projection = True
+
+    def make_layers(self, config: CLIPVisionConfig) -> None:
+        self.vision_model = VisionTransformer(config)
+        self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=False)
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict: bool | None = None,
+    ) -> CLIPVisionModelOutput | tuple[Any, ...]:
+        """Encodes and projects images; arguments and errors as of `CLIPVisionModel.forward`.
+
+        Returns:
+            `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
+        """
+        output = self.vision_model(pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding)
+        projected = CLIPVisionModelOutput.of(
+            {
+                "image_embeds": self.visual_projection(output.pooler_output),  # [batch, embed]
+                "last_hidden_state": output.last_hidden_state,
+                "hidden_states": output.hidden_states,
+                "attentions": output.attentions,
+            }
+        )
+        return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()
