@@ -58,7 +58,9 @@ def load_image(path: str | os.PathLike[str], *, apply_exif_rotation: bool = Fals
             f"{os.fspath(path)}: {error}. If the file is trustworthy, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except _PILLOW_ERRORS as error:
-        raise ImageError(f"{os.fspath(path)}: cannot be decoded, it may be truncated or corrupt ({error})") from error
+        raise ImageError(
+            f"{os.fspath(path)}: cannot be read or decoded, it may be truncated or corrupt ({error})"
+        ) from error
 
 
 def flatten_images(images: Any) -> dict[str, Image.Image | Pixels]:
