@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from clip_core.batch import BatchFeature
-from clip_core.errors import ConfigError, InputTypeError
+from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
 from clip_core.files import read_json, write_text_atomically
 from clip_core.hub import resolve_checkpoint
 from clip_core.image_inputs import (
@@ -269,31 +269,61 @@ class CLIPImageProcessor:
         revision: str = "main",
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
+        do_resize: bool | None = None,
+        size: Size | None = None,
+        resample: int | None = None,
+        do_center_crop: bool | None = None,
+        crop_size: Size | None = None,
+        do_rescale: bool | None = None,
+        rescale_factor: float | None = None,
+        do_normalize: bool | None = None,
+        image_mean: ChannelStatistic | None = None,
+        image_std: ChannelStatistic | None = None,
+        do_convert_rgb: bool | None = None,
+        profile: Profile | None = None,
     ) -> Self:
-        """Read the options from a checkpoint directory or name, or from a JSON file.
+        """Read the options from a checkpoint directory or name, or from a JSON file; those given here win.
 
         Raises:
             CheckpointNotFoundError: no such directory or name, or no `preprocessor_config.json` in it.
             CheckpointFormatError: the file is not a JSON object.
             ConfigError: its values describe no transform, or it was written for another image processor.
         """
-        if Path(name_or_path).is_file():
-            return cls.from_dict(_without_nesting(read_json(Path(name_or_path))))
-        directory = resolve_checkpoint(
-            name_or_path,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        nested = directory / NESTED_FILE_NAME
-        use_nested = nested.is_file() and not (directory / FILE_NAME).is_file()
-        return cls.from_dict(_without_nesting(read_json(nested if use_nested else directory / FILE_NAME)))
+        given = {
+            "do_resize": do_resize,
+            "size": size,
+            "resample": resample,
+            "do_center_crop": do_center_crop,
+            "crop_size": crop_size,
+            "do_rescale": do_rescale,
+            "rescale_factor": rescale_factor,
+            "do_normalize": do_normalize,
+            "image_mean": image_mean,
+            "image_std": image_std,
+            "do_convert_rgb": do_convert_rgb,
+            "profile": profile,
+        }
+        path = Path(name_or_path)
+        if not path.is_file():
+            directory = resolve_checkpoint(
+                name_or_path,
+                subfolder=subfolder,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+            )
+            use_nested = (directory / NESTED_FILE_NAME).is_file() and not (directory / FILE_NAME).is_file()
+            path = directory / (NESTED_FILE_NAME if use_nested else FILE_NAME)
+        config = read_json(path)
+        saved = config.get("image_processor", config)
+        if not isinstance(saved, Mapping):
+            raise CheckpointFormatError(f"{path}: expected the options of an image processor, got {saved!r}")
+        return cls.from_dict({**saved, **{name: value for name, value in given.items() if value is not None}})
 
     @classmethod
     def from_dict(cls, image_processor_dict: Mapping[str, Any]) -> Self:
         """The processor that a `preprocessor_config.json` describes; unknown keys are kept and saved again."""
-        written_for = image_processor_dict.get("image_processor_type") or cls.__name__
+        written_for = str(image_processor_dict.get("image_processor_type") or cls.__name__)
         if not (written_for == cls.__name__ or written_for.startswith("CLIP")):
             raise ConfigError(
                 f"image_processor_type: expected a name that begins with CLIP, got {written_for!r}, which transforms "
@@ -437,10 +467,3 @@ def _scale(pixels: Pixels, options: ImageOptions, layout: ChannelDimension, targ
     if options.do_normalize:
         pixels = normalize(pixels, options.image_mean, options.image_std, target)
     return pixels
-
-
-def _without_nesting(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    nested = config.get("image_processor", config)
-    if not isinstance(nested, Mapping):
-        raise ConfigError(f"image_processor: expected an object with options, got {nested!r}")
-    return nested

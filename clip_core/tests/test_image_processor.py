@@ -286,6 +286,12 @@ class TestFiles:
         for place in (tmp_path / "new", tmp_path / "new" / "preprocessor_config.json"):
             assert CLIPImageProcessor.from_pretrained(place).to_dict() == processor.to_dict()
 
+    def test_given_options_win(self, tmp_path: Any) -> None:
+        CLIPImageProcessor(size=30, resample=2).save_pretrained(tmp_path)
+        processor = CLIPImageProcessor.from_pretrained(tmp_path, size=[4, 5], do_normalize=False)
+        assert (processor.size, processor.resample) == ({"height": 4, "width": 5}, 2)
+        assert not processor.do_normalize
+
     def test_old_spelling(self) -> None:
         old = {"crop_size": 224, "size": 288, "feature_extractor_type": "CLIPFeatureExtractor", "resample": 3}
         processor = CLIPImageProcessor.from_dict(old)
