@@ -1,0 +1,350 @@
+"""What both tokenizers share: the documented call, padding, loading and saving."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from clip_core.batch import BatchEncoding
+from clip_core.errors import InputError
+from clip_core.hub import resolve_checkpoint
+from clip_core.tokenizer_bpe import MERGE_COUNT, builtin_table
+from clip_core.tokenizer_files import AddedToken, TokenizerSettings, read_settings, write_settings
+from clip_core.tokenizer_options import (
+    EncodeOptions,
+    Row,
+    TextInput,
+    Truncation,
+    check_count,
+    check_side,
+    gather_rows,
+    resolve_strategies,
+)
+from clip_core.tokenizer_padding import columns_of, pad_rows, tensor_type_of
+from clip_core.tokenizer_tokens import TokenTable
+
+logger = logging.getLogger(__name__)
+
+BUILTIN_MAX_LENGTH = 77
+"""The context length of every CLIP that OpenAI released."""
+
+Columns = dict[str, list[Any]]
+
+
+class TokenizerBase(TokenTable):
+    """The public surface of transformers 4.57's CLIP tokenizers; subclasses turn rows of text into columns of ids."""
+
+    @abstractmethod
+    def _encode_rows(self, rows: list[Row], options: EncodeOptions) -> Columns:
+        """Encode, cut and pad; one entry per row in every column, or one per piece when a row overflows."""
+
+    @abstractmethod
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write `vocab.json` and `merges.txt`; their paths."""
+
+    @abstractmethod
+    def _restore(self, added: Mapping[int, AddedToken]) -> None:
+        """Add saved tokens under the ids that they had."""
+
+    @classmethod
+    @abstractmethod
+    def _from_directory(cls, directory: Path, settings: Mapping[str, Any]) -> Self:
+        """Build from the table in a directory and the arguments of the constructor."""
+
+    # ---- loading and saving
+
+    @classmethod
+    def from_merges(cls, merge_count: int = MERGE_COUNT, model_max_length: int = BUILTIN_MAX_LENGTH) -> Self:
+        """A tokenizer of CLIP's first `merge_count` merges: a vocabulary of `merge_count + 514` tokens.
+
+        For small models. Texts are cleaned and cut into words as ever; where merges are missing, a word gets more and
+        shorter tokens. The special tokens have the last two ids. All 48,894 merges make the tokenizer of CLIP.
+
+        Raises:
+            InputError: CLIP has no such number of merges.
+        """
+        return cls(*builtin_table(merge_count), model_max_length=model_max_length)  # type: ignore[call-arg]
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | PathLike[str],
+        *,
+        subfolder: str = "",
+        revision: str = "main",
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+        unk_token: str | None = None,
+        bos_token: str | None = None,
+        eos_token: str | None = None,
+        pad_token: str | None = None,
+        model_max_length: int | None = None,
+        padding_side: str | None = None,
+        truncation_side: str | None = None,
+        clean_up_tokenization_spaces: bool | None = None,
+        allow_special_in_text: bool | None = None,
+    ) -> Self:
+        """Load from a checkpoint directory or name; settings given here win over those in its files.
+
+        Raises:
+            CheckpointNotFoundError: no such checkpoint, or it has no tokenizer.
+            CheckpointFormatError: a file of it is cut or corrupt.
+        """
+        directory = resolve_checkpoint(
+            name_or_path, subfolder=subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        )
+        saved = read_settings(directory)
+        settings: dict[str, Any] = {
+            "unk_token": saved.unk_token,
+            "bos_token": saved.bos_token,
+            "eos_token": saved.eos_token,
+            "pad_token": saved.pad_token,
+            "model_max_length": saved.model_max_length,
+            "padding_side": saved.padding_side,
+            "truncation_side": saved.truncation_side,
+            "clean_up_tokenization_spaces": saved.clean_up_tokenization_spaces,
+            "allow_special_in_text": not saved.split_special_tokens,
+            "errors": saved.errors,
+            "additional_special_tokens": saved.additional_special_tokens,
+        }
+        given = {
+            "unk_token": unk_token,
+            "bos_token": bos_token,
+            "eos_token": eos_token,
+            "pad_token": pad_token,
+            "model_max_length": model_max_length,
+            "padding_side": padding_side,
+            "truncation_side": truncation_side,
+            "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
+            "allow_special_in_text": allow_special_in_text,
+        }
+        settings |= {name: value for name, value in given.items() if value is not None}
+        tokenizer = cls._from_directory(
+            directory, {name: value for name, value in settings.items() if value is not None}
+        )
+        tokenizer._restore(saved.added_tokens)
+        return tokenizer
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write the tokenizer's files, so that this class and transformers 4 load them; their paths."""
+        directory = Path(save_directory)
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        written = write_settings(directory, self._settings(), type(self).__name__.removesuffix("Fast"), prefix)
+        return (*map(str, written), *self.save_vocabulary(directory, filename_prefix))
+
+    def _settings(self) -> TokenizerSettings:
+        return TokenizerSettings(
+            bos_token=self.bos_token,
+            eos_token=self.eos_token,
+            unk_token=self.unk_token,
+            pad_token=self.pad_token,
+            additional_special_tokens=tuple(self.additional_special_tokens),
+            model_max_length=self.model_max_length,
+            padding_side=self.padding_side,
+            truncation_side=self.truncation_side,
+            clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
+            errors=self.errors,
+            split_special_tokens=not self.allow_special_in_text,
+            added_tokens=self.added_tokens_decoder,
+        )
+
+    # ---- encoding
+
+    def __call__(
+        self,
+        text: TextInput | None = None,
+        text_pair: TextInput | None = None,
+        text_target: TextInput | None = None,
+        text_pair_target: TextInput | None = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Encode one text or a batch: `<|startoftext|> text <|endoftext|>`, as token ids.
+
+        Args:
+            text: a string, a list of strings, or a list of pairs; with `is_split_into_words`, a list of words for each.
+            text_pair: a second text for each: `<|startoftext|> text <|endoftext|><|endoftext|> pair <|endoftext|>`.
+            text_target, text_pair_target: encoded alike; their ids come back as `labels` when there is a `text` too.
+            add_special_tokens: put the start and end tokens around the text.
+            padding: True or "longest" fills to the longest row, "max_length" to `max_length`, False not at all.
+            truncation: True or "longest_first", "only_first" or "only_second" cut rows to `max_length`.
+            max_length: in tokens, special ones included; the tokenizer's `model_max_length` if not given.
+            stride: how many tokens an overflowing piece repeats of the one before.
+            pad_to_multiple_of: round the padded length up to a multiple of it.
+            padding_side: "right" or "left"; the tokenizer's own if not given. CLIP needs "right".
+            return_tensors: "np", "pt", "tf" or "jax" arrays [batch, token] instead of lists.
+            return_overflowing_tokens: return what truncation cut off: as ids (`overflowing_tokens`), or from the
+                fast tokenizer as further rows, with `overflow_to_sample_mapping`.
+            return_offsets_mapping: where in its text each token is, as (start, end) characters; fast tokenizer only.
+            return_length: the number of tokens of each row, padding included.
+            verbose: warn of rows longer than `model_max_length`.
+
+        Returns:
+            BatchEncoding with `input_ids`, `attention_mask` (0 on padding) and what was asked for.
+
+        Raises:
+            InputTypeError: something is not text.
+            InputError: an empty batch, an unknown strategy, rows that cannot be cut to `max_length`, or that differ
+                in length where tensors were asked for.
+        """
+        if text is None and text_target is None:
+            raise InputError("expected text or text_target, got neither")
+        pads, cuts, length = resolve_strategies(padding, truncation, max_length, self.model_max_length)
+        options = EncodeOptions(
+            add_special_tokens=add_special_tokens,
+            padding=pads,
+            truncation=cuts,
+            max_length=length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=self.padding_side if padding_side is None else padding_side,
+            return_token_type_ids=bool(return_token_type_ids),
+            return_attention_mask=return_attention_mask is None or return_attention_mask,
+            return_overflowing_tokens=return_overflowing_tokens,
+            return_special_tokens_mask=return_special_tokens_mask,
+            return_offsets_mapping=return_offsets_mapping,
+            return_length=return_length,
+        )
+        if text is None:
+            return self._encode(text_target, text_pair_target, options, return_tensors, verbose)
+        encoding = self._encode(text, text_pair, options, return_tensors, verbose)
+        if text_target is not None:
+            target = self._encode(text_target, text_pair_target, options, return_tensors, verbose)
+            encoding["labels"] = target["input_ids"]
+        return encoding
+
+    # transformers keeps these older names of the same call; a batch of pairs is a list of two-tuples in both.
+    encode_plus = __call__
+    batch_encode_plus = __call__
+
+    def _encode(
+        self,
+        text: TextInput,
+        text_pair: TextInput | None,
+        options: EncodeOptions,
+        return_tensors: str | None,
+        verbose: bool,
+    ) -> BatchEncoding:
+        rows, batched = gather_rows(text, text_pair, options.is_split_into_words, return_tensors)
+        columns = self._encode_rows(rows, options)
+        if verbose and options.truncation is Truncation.NONE:
+            self._warn_of_long_rows(columns["input_ids"])
+        if batched:
+            return BatchEncoding(columns, return_tensors)
+        return self._single(columns, options, return_tensors)
+
+    def _single(self, columns: Columns, options: EncodeOptions, return_tensors: str | None) -> BatchEncoding:
+        """The result for one text that was not given as a batch: without batch axis, unless it becomes tensors."""
+        if return_tensors is not None:
+            return BatchEncoding(columns, return_tensors)
+        return BatchEncoding({name: column[0] for name, column in columns.items()})
+
+    def _warn_of_long_rows(self, rows: list[list[int]]) -> None:
+        lengths = [len(row) for row in rows if len(row) > self.model_max_length]
+        if lengths:
+            logger.warning(
+                "%d of %d texts are longer than the %d tokens of the model (the longest has %d); "
+                "pass truncation=True to cut them",
+                len(lengths),
+                len(rows),
+                self.model_max_length,
+                max(lengths),
+            )
+
+    def encode(
+        self,
+        text: str | Sequence[str],
+        text_pair: str | Sequence[str] | None = None,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool | str | None = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        padding_side: str | None = None,
+        return_tensors: str | None = None,
+    ) -> Any:
+        """The `input_ids` of one text; arguments, errors and meaning as when calling the tokenizer."""
+        encoding = self(
+            text,
+            text_pair,
+            add_special_tokens=add_special_tokens,
+            padding=padding,
+            truncation=truncation,
+            max_length=max_length,
+            stride=stride,
+            is_split_into_words=is_split_into_words,
+            padding_side=padding_side,
+            return_tensors=return_tensors,
+        )
+        return encoding["input_ids"]
+
+    def pad(
+        self,
+        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pad one encoding, a batch of them, or a list of encodings (a collate function's) to one length.
+
+        Arrays and tensors come back as what they were, lists as lists, unless `return_tensors` says otherwise.
+
+        Raises:
+            InputError: no `input_ids`, entries that do not match, or an unknown strategy.
+            InputTypeError: neither an encoding nor a list of encodings.
+        """
+        columns = columns_of(encoded_inputs)
+        return_tensors = return_tensors or tensor_type_of(encoded_inputs)
+        pads, _, length = resolve_strategies(padding, False, max_length, self.model_max_length)
+        single = not any(isinstance(row, list) for row in columns["input_ids"])
+        if single:
+            columns = {name: [value] for name, value in columns.items()}
+        side = self.padding_side if padding_side is None else padding_side
+        check_side("padding_side", side)
+        check_count("pad_to_multiple_of", pad_to_multiple_of, least=1)
+        padded = pad_rows(
+            columns,
+            padding=pads,
+            max_length=length,
+            pad_to_multiple_of=pad_to_multiple_of,
+            padding_side=side,
+            fillers=self._fillers(),
+            return_attention_mask=return_attention_mask is None or return_attention_mask,
+        )
+        return BatchEncoding({name: column[0] for name, column in padded.items()} if single else padded, return_tensors)
+
+    def _fillers(self) -> dict[str, int]:
+        return {
+            "input_ids": self.pad_token_id,
+            "attention_mask": 0,
+            "token_type_ids": self.pad_token_type_id,
+            "special_tokens_mask": 1,
+        }

@@ -1,0 +1,86 @@
+"""Text before and after the merge table: cleaning, splitting into words, bytes as printable symbols.
+
+The rules are those of OpenAI's tokenizer (openai/CLIP, clip/simple_tokenizer.py).
+`regex` and `ftfy` are imported on first use.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import regex
+
+END_OF_WORD = "</w>"
+START_OF_TEXT = "<|startoftext|>"
+END_OF_TEXT = "<|endoftext|>"
+
+# ftfy changes nothing that matters in such text: it holds no entity to unescape (&), no control character to drop and
+# nothing beyond ASCII to repair. Carriage returns, which ftfy makes newlines, end up as spaces either way.
+_PLAIN = re.compile(r"[\t\n\r -%'-~]*")
+
+_CONTRACTIONS_LETTERS_DIGIT_REST = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+
+def clean_text(text: str) -> str:
+    """Repair and unescape the text, make every run of white space one space, lower-case it."""
+    if _PLAIN.fullmatch(text):
+        return " ".join(text.split()).lower()
+    import ftfy
+    import regex
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    return regex.sub(r"\s+", " ", text).strip().lower()
+
+
+@cache
+def word_pattern(special_words: bool) -> regex.Pattern[str]:
+    """What makes a word of clean text; with `special_words`, the two special tokens count as words."""
+    import regex
+
+    special = f"{regex.escape(START_OF_TEXT)}|{regex.escape(END_OF_TEXT)}|" if special_words else ""
+    return regex.compile(special + _CONTRACTIONS_LETTERS_DIGIT_REST, regex.IGNORECASE)
+
+
+def rust_word_pattern() -> str:
+    """The same words in the syntax of the `tokenizers` library, where the special tokens are taken out beforehand."""
+    return _CONTRACTIONS_LETTERS_DIGIT_REST
+
+
+def _byte_symbols() -> list[str]:
+    # GPT-2's reversible table: a byte that prints stands for itself, the others for U+0100 onwards in order.
+    printing = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printing]
+    symbols = {byte: chr(byte) for byte in printing} | {byte: chr(256 + index) for index, byte in enumerate(others)}
+    return [symbols[byte] for byte in range(256)]
+
+
+BYTE_SYMBOLS = _byte_symbols()
+"""The symbol of each byte, by byte value."""
+
+# The order of the first ids of the vocabulary: printing bytes, then the others; id 0 is "!".
+ORDERED_SYMBOLS = sorted(BYTE_SYMBOLS)
+
+_SYMBOL_BYTES = {symbol: bytes([byte]) for byte, symbol in enumerate(BYTE_SYMBOLS)}
+
+
+def to_symbols(word: str) -> str:
+    """The UTF-8 bytes of a word, one printable symbol each."""
+    return "".join([BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")])
+
+
+def from_symbols(symbols: str, errors: str) -> str:
+    """The text behind symbols; characters that are no symbol (of added tokens) stand for themselves."""
+    data = b"".join([_SYMBOL_BYTES.get(symbol) or symbol.encode("utf-8") for symbol in symbols])
+    return data.decode("utf-8", errors=errors)
+
+
+def close_spaces(text: str) -> str:
+    """Remove the space that decoding leaves before punctuation and English contractions."""
+    for spaced in _SPACED:
+        text = text.replace(spaced, spaced.strip())
+    return text
