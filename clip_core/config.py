@@ -222,19 +222,19 @@ class CLIPConfig(_Config):
     initializer_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, kind in (("text_config", CLIPTextConfig), ("vision_config", CLIPVisionConfig)):
-            object.__setattr__(self, name, self._as_tower(name, kind))
+        object.__setattr__(self, "text_config", self._as_tower("text_config", CLIPTextConfig))
+        object.__setattr__(self, "vision_config", self._as_tower("vision_config", CLIPVisionConfig))
         self._require_integers("projection_dim", minimum=1)
         self._require_numbers("logit_scale_init_value", "initializer_factor")
 
-    def _as_tower(self, name: str, kind: type[_TowerConfig]) -> _TowerConfig:
+    def _as_tower(self, name: str, kind: type[CLIPTextConfig] | type[CLIPVisionConfig]) -> Any:
         value = getattr(self, name)
         if value is None:
             return kind()
         if isinstance(value, Mapping):
             return kind.from_dict(value)
         self._require(isinstance(value, kind), name, f"a {kind.__name__}, a dict or None")
-        return value  # type: ignore[no-any-return]
+        return value
 
     @classmethod
     def from_text_vision_configs(cls, text_config: CLIPTextConfig, vision_config: CLIPVisionConfig) -> Self:

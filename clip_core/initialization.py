@@ -6,6 +6,7 @@ The recipe is that of transformers' ``CLIPPreTrainedModel``: normal distribution
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -46,14 +47,14 @@ def standard_deviation(spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | C
     """The standard deviation of a drawn weight."""
     tower = _tower_of(spec, config)
     owner = spec.path.split(".")[-1]
-    width = tower.hidden_size**-0.5
-    depth = (2 * max(tower.num_hidden_layers, 1)) ** -0.5
+    width = 1 / math.sqrt(tower.hidden_size)
+    depth = 1 / math.sqrt(2 * max(tower.num_hidden_layers, 1))
     if spec.kind == "embedding" or owner == "patch_embedding":
         return tower.initializer_range * tower.initializer_factor
     factor = config.initializer_factor if isinstance(config, CLIPConfig) else tower.initializer_factor
     if owner in ("text_projection", "visual_projection"):
         return width * factor
-    scale = {"fc1": (2 * tower.hidden_size) ** -0.5, "class_embedding": width, "out_proj": width}
+    scale = {"fc1": 1 / math.sqrt(2 * tower.hidden_size), "class_embedding": width, "out_proj": width}
     return scale.get(owner, width * depth) * tower.initializer_factor
 
 

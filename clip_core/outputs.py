@@ -24,6 +24,7 @@ class ModelOutput:
     FIELDS: ClassVar[tuple[str, ...]] = ()
     OPTIONAL: ClassVar[tuple[str, ...]] = ()
     _fields: ClassVar[tuple[str, ...]] = ()
+    _kind: ClassVar[str] = ""
     _variants: ClassVar[dict[tuple[str, ...], type]] = {}
 
     __slots__ = ()
@@ -60,10 +61,10 @@ class ModelOutput:
             if key not in self._fields:
                 raise KeyError(f"{key!r} is not in this output; it holds {', '.join(self._fields)}")
             return getattr(self, key)
-        return tuple.__getitem__(self, key)  # type: ignore[type-var]
+        return tuple.__getitem__(self, key)  # type: ignore[call-overload]  # every variant is a tuple
 
     def __reduce__(self) -> Any:
-        return _rebuild, (self._kind, self._fields, tuple(self.values()))  # type: ignore[attr-defined]
+        return _rebuild, (self._kind, self._fields, tuple(self.values()))
 
 
 def _rebuild(kind: str, present: tuple[str, ...], values: tuple[Any, ...]) -> Any:
@@ -77,7 +78,7 @@ def _with_variants(cls: type[ModelOutput]) -> type[ModelOutput]:
         for chosen in combinations(cls.OPTIONAL, count):
             present = tuple(name for name in cls.FIELDS if name not in cls.OPTIONAL or name in chosen)
             name = "And".join([cls.__name__, *(option.title().replace("_", "") for option in chosen)])
-            fields = namedtuple(name, present)
+            fields = namedtuple(name, present)  # type: ignore[misc]  # known only here
             variant = type(name, (cls, fields), {"__slots__": (), "_kind": cls.__name__, "__module__": __name__})
             variant._fields = present  # type: ignore[attr-defined]
             cls._variants[present] = variant

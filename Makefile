@@ -1,0 +1,74 @@
+# Everything a person runs here, and CI runs the same. From nothing: needs Python 3.11 or newer with pip, no more.
+# A CPU build of torch on another computer: make demo PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_FLAGS ?=
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL := 3
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_OFFLINE := 1
+PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
+
+.PHONY: demo test check test-core test-apps test-torch test-tf test-flax test-parity bench checkpoint clean
+
+## Classify the sample pictures with the embedded checkpoint in all three backends.
+demo: $(VENV)/.frameworks
+	$(BIN)/python -m clip_apps.demo
+
+## Format, lint, types, import contracts, then every test.
+test: check test-core test-apps test-torch test-tf test-flax test-parity
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-core: $(VENV)/.dev
+	$(PYTEST) clip_core pretraining
+
+test-apps: $(VENV)/.dev
+	$(PYTEST) clip_apps
+
+# One framework per process: TensorFlow imported before triton crashes with CUDA builds of torch.
+test-torch: $(VENV)/.dev
+	$(PYTEST) clip_torch
+	$(PYTEST) conformance_tests --backend torch
+
+test-tf: $(VENV)/.dev
+	$(PYTEST) clip_tf
+	$(PYTEST) conformance_tests --backend tf
+
+test-flax: $(VENV)/.dev
+	$(PYTEST) clip_flax
+	$(PYTEST) conformance_tests --backend flax
+
+## What compares frameworks and libraries with one another, each in a process of its own.
+test-parity: $(VENV)/.dev
+	$(BIN)/python -m conformance_tests.cross_framework
+	$(BIN)/python -m conformance_tests.parity_transformers
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.import_time
+
+## Rebuild the embedded checkpoint from registry packages (hours).
+checkpoint: $(VENV)/.pretraining
+	$(BIN)/python -m pretraining
+
+$(VENV)/.frameworks: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[torch,tf,flax]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	touch $@ $(VENV)/.frameworks
+
+$(VENV)/.pretraining: $(VENV)/.dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[pretraining]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

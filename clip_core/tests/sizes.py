@@ -1,0 +1,27 @@
+"""Configurations for tests in which no two sizes are equal, so that no swapped axis goes unnoticed."""
+
+from clip_core.config import CLIPConfig
+
+DISTINCT = CLIPConfig(
+    text_config={
+        "vocab_size": 61,
+        "hidden_size": 24,
+        "intermediate_size": 52,
+        "projection_dim": 18,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "max_position_embeddings": 11,
+        "eos_token_id": 60,
+        "bos_token_id": 59,
+    },
+    vision_config={
+        "hidden_size": 20,
+        "intermediate_size": 44,
+        "projection_dim": 18,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 5,
+        "image_size": 30,
+        "patch_size": 7,
+    },
+    projection_dim=18,
+)

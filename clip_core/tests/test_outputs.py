@@ -1,0 +1,41 @@
+import pickle
+
+import pytest
+
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, ModelOutput
+
+TOWER = {"last_hidden_state": 1, "pooler_output": 2, "hidden_states": None, "attentions": (5, 6)}
+
+
+def test_absent_fields_are_no_elements_and_read_as_none():
+    out = BaseModelOutputWithPooling.of(TOWER)
+    assert isinstance(out, BaseModelOutputWithPooling)
+    assert out.keys() == ("last_hidden_state", "pooler_output", "attentions")
+    assert len(out) == 3
+    assert out.hidden_states is None
+    assert out[2] == out["attentions"] == out.attentions == (5, 6)
+    assert dict(out.items())["pooler_output"] == 2
+
+
+def test_an_absent_or_unknown_name_says_what_is_there():
+    out = BaseModelOutputWithPooling.of(TOWER)
+    with pytest.raises(KeyError, match="hidden_states.*last_hidden_state, pooler_output, attentions"):
+        out["hidden_states"]
+    with pytest.raises(AttributeError, match="no field 'pooled'"):
+        _ = out.pooled
+
+
+def test_the_first_element_is_the_loss_if_there_is_one():
+    tower = BaseModelOutputWithPooling.of(TOWER)
+    fields = dict.fromkeys(CLIPOutput.FIELDS, 0) | {"text_model_output": tower, "logits_per_image": 7, "loss": 3}
+    assert CLIPOutput.of(fields)[0] == 3
+    assert CLIPOutput.of(fields | {"loss": None})[0] == 7
+    assert CLIPOutput.of(fields).to_tuple()[5] == (1, 2, (5, 6))
+    assert not isinstance(CLIPOutput.of(fields).to_tuple()[5], ModelOutput)
+
+
+def test_pickle_keeps_type_and_fields():
+    out = BaseModelOutputWithPooling.of(TOWER)
+    loaded = pickle.loads(pickle.dumps(out))
+    assert type(loaded) is type(out)
+    assert loaded == out

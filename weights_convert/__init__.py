@@ -1,0 +1,1 @@
+"""Between foreign checkpoint formats and the shared weight scheme, with NumPy alone."""
