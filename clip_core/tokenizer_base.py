@@ -249,12 +249,20 @@ class TokenizerBase(TokenTable):
         verbose: bool,
     ) -> BatchEncoding:
         rows, batched = gather_rows(text, text_pair, options.is_split_into_words, return_tensors)
+        self._check_room(rows, options)
         columns = self._encode_rows(rows, options)
         if verbose and options.truncation is Truncation.NONE:
             self._warn_of_long_rows(columns["input_ids"])
         if batched:
             return BatchEncoding(columns, return_tensors)
         return self._single(columns, options, return_tensors)
+
+    def _check_room(self, rows: list[Row], options: EncodeOptions) -> None:
+        if options.truncation is Truncation.NONE or not options.add_special_tokens:
+            return
+        least = self.num_special_tokens_to_add(pair=any(pair is not None for _, pair in rows))
+        if options.max_length is not None and options.max_length < least:
+            raise InputError(f"expected max_length to leave room for {least} special tokens, got {options.max_length}")
 
     def _single(self, columns: Columns, options: EncodeOptions, return_tensors: str | None) -> BatchEncoding:
         """The result for one text that was not given as a batch: without batch axis, unless it becomes tensors."""
