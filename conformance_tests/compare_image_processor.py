@@ -3,6 +3,7 @@
     python -m conformance_tests.compare_image_processor
 
 Runs both on images of every mode, size, array type and option, and compares dtype, shape and every byte of the result.
+Also saves `preprocessor_config.json` with each and compares what the other reads from it.
 Needs transformers 4.57 and all three frameworks; each framework's tensors are compared in a process of its own.
 Ends with exit code 1 if a single image differs.
 """
@@ -13,6 +14,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
@@ -74,8 +76,8 @@ def pillow_cases() -> Iterator[Case]:
         told = {"input_data_format": "channels_last"} if height in HEIGHTS_MISREAD_UPSTREAM else {}
         image = synthetic_image(mode, height, width)
         yield Case(f"Pillow {mode} {height}x{width}", image, upstream_call=told)
-    for (name, settings), size in itertools.product(OPTIONS.items(), [(150, 113), (81, 240)]):
-        yield Case(f"Pillow {name} {size}", synthetic_image("RGB", *size, seed=2), settings)
+    for (name, settings), (height, width) in itertools.product(OPTIONS.items(), [(150, 113), (81, 240)]):
+        yield Case(f"Pillow {name} {height}x{width}", synthetic_image("RGB", height, width, seed=2), settings)
     for mode in ("RGB", "YCbCr", "HSV", "LAB"):
         yield Case(f"Pillow {mode} kept", synthetic_image(mode, 300, 217), {"do_convert_rgb": False})
     for mode in ("RGBA", "CMYK", "LA", "RGBX"):
@@ -124,7 +126,7 @@ def array_cases(convert: Callable[[np.ndarray], Any], dtypes: list[str]) -> Iter
 
 def compare(cases: Iterator[Case]) -> tuple[int, list[str]]:
     """The number of images compared, and a line for each case that differs."""
-    upstream_class = import_module("transformers.models.clip.image_processing_clip").CLIPImageProcessor
+    upstream_class = _upstream_class()
     count, differences = 0, []
     for case in cases:
         ours = CLIPImageProcessor(**case.settings)(case.images, **case.call)["pixel_values"]
@@ -134,29 +136,52 @@ def compare(cases: Iterator[Case]) -> tuple[int, list[str]]:
     return count, differences
 
 
+def compare_files() -> tuple[int, list[str]]:
+    """The number of files compared, and a line for each that the other library reads differently."""
+    count, differences = 0, []
+    for (name, settings), (writer, reader) in itertools.product(
+        OPTIONS.items(), itertools.permutations([CLIPImageProcessor, _upstream_class()])
+    ):
+        with tempfile.TemporaryDirectory() as directory:
+            written = writer(**settings)
+            written.save_pretrained(directory)
+            count += 1
+            if json.loads(reader.from_pretrained(directory).to_json_string()) != json.loads(written.to_json_string()):
+                differences.append(f"{name}: {reader.__module__} reads another file than was written")
+    return count, differences
+
+
 @click.command()
-@click.option("--framework", type=click.Choice(list(FRAMEWORKS)), help="Compare in this process, for this one only.")
-def main(framework: str | None) -> None:
+@click.option("--only", type=click.Choice([*FRAMEWORKS, "files"]), help="Compare these in this process; print JSON.")
+def main(only: str | None) -> None:
     """Compare with transformers 4.57 and print the counts."""
-    if framework is not None:
-        click.echo(json.dumps(compare(_cases_of(framework))))
+    if only is not None:
+        click.echo(json.dumps(compare_files() if only == "files" else compare(_cases_of(only))))
         return
-    total, differences = 0, []
+    total = 0
+    differences: list[str] = []
     for name in FRAMEWORKS:
         count, found = _compare_in_own_process(name)
         click.echo(f"{name:>10}: {count} images, {len(found)} differ")
         total, differences = total + count, differences + [f"{name} {line}" for line in found]
+    files, found = _compare_in_own_process("files")
+    click.echo(f"{'files':>10}: {files} preprocessor_config.json, {len(found)} differ")
+    differences += found
     click.echo("\n".join([*differences, f"{total} images compared with transformers 4.57, {len(differences)} differ"]))
     sys.exit(1 if differences else 0)
 
 
-def _compare_in_own_process(framework: str) -> tuple[int, list[str]]:
-    switches = {variable: str(int(name == framework)) for name, variable in FRAMEWORKS.items() if variable}
+def _upstream_class() -> Any:
+    return import_module("transformers.models.clip.image_processing_clip").CLIPImageProcessor
+
+
+def _compare_in_own_process(what: str) -> tuple[int, list[str]]:
+    switches = {variable: str(int(name == what)) for name, variable in FRAMEWORKS.items() if variable}
     environment = {**os.environ, **switches, "HF_HUB_OFFLINE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "conformance_tests.compare_image_processor", "--framework", framework]
+    command = [sys.executable, "-m", "conformance_tests.compare_image_processor", "--only", what]
     finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if finished.returncode:
-        raise click.ClickException(f"the comparison for {framework} ended early:\n{finished.stderr}")
+        raise click.ClickException(f"the comparison of {what} ended early:\n{finished.stderr}")
     count, differences = json.loads(finished.stdout.splitlines()[-1])
     return count, differences
 
