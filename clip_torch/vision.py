@@ -15,10 +15,18 @@ from clip_torch.layers import Encoder, default, layer_norm, linear, tensor_input
 from clip_torch.weights import CLIPPreTrainedModel
 
 
-@torch.compiler.assume_constant_result
-def interpolation_matrix(patches_per_side: int, rows: int, columns: int) -> Tensor:
-    """`position_matrix` as a tensor ``[rows * columns, patches_per_side ** 2]``; a constant of compiled graphs."""
-    return torch.from_numpy(position_matrix(patches_per_side, rows, columns).copy())
+@torch.library.custom_op("triclip::position_matrix", mutates_args=())
+def interpolation_matrix(like: Tensor, patches_per_side: int, rows: int, columns: int) -> Tensor:
+    """`position_matrix` as a tensor ``[rows * columns, patches_per_side ** 2]`` where ``like`` lies.
+
+    An operator of its own, so that compiled graphs call NumPy for it, whatever the image size of each call.
+    """
+    return torch.from_numpy(position_matrix(patches_per_side, rows, columns).copy()).to(like.device)
+
+
+@interpolation_matrix.register_fake
+def _(like: Tensor, patches_per_side: int, rows: int, columns: int) -> Tensor:
+    return like.new_empty(rows * columns, patches_per_side**2, dtype=torch.float32)
 
 
 class VisionEmbeddings(nn.Module):
@@ -49,7 +57,7 @@ class VisionEmbeddings(nn.Module):
         table, side = self.position_embedding.weight, self.config.patches_per_side
         if (rows, columns) == (side, side):
             return table
-        matrix = interpolation_matrix(side, rows, columns).to(table.device)  # [patch, trained patch]
+        matrix = interpolation_matrix(table.detach(), side, rows, columns)  # [patch, trained patch]
         patches = (matrix @ table[1:].float()).to(table.dtype)  # [patch, hidden]
         return torch.cat([table[:1], patches])  # [token, hidden]
 
