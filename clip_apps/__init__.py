@@ -1,0 +1,1 @@
+"""What people do with CLIP, for any backend: the `triclip` command."""

@@ -1,0 +1,159 @@
+"""From what was typed to picture files, and from files to pixels, a few at a time."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from clip_core.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = NDArray[np.float32]
+    ReadFunction = Callable[[str], Pixels]
+
+EXTENSIONS = frozenset(
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".ppm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
+)
+"""What a file in a folder must end in to be taken for a picture; one that is named itself is always tried."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One picture to read, or what was named and leads to none.
+
+    Attributes:
+        path: as it was typed, or below the folder that was typed.
+        problem: why there is nothing to read.
+    """
+
+    path: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that was read, or what is wrong with it.
+
+    Attributes:
+        path: as in `ImageFile`.
+        pixels: ``[channel, height, width]``, as the model takes them; ``None`` if there is a problem.
+        problem: a message that names the file.
+    """
+
+    path: str
+    pixels: Pixels | None = None
+    problem: str | None = None
+
+
+def find_images(names: Iterable[str]) -> list[ImageFile]:
+    """The pictures that files, folders and glob patterns name.
+
+    A folder stands for the pictures in it at any depth, by `EXTENSIONS`, hidden ones left out; a pattern for what a
+    shell would put in its place (and ``**`` for any depth). What a folder or pattern leads to is sorted; a file that is
+    named twice comes once, at its first place.
+    """
+    found: dict[str, ImageFile] = {}
+    for name in names:
+        for file in _files_of(name):
+            found.setdefault(os.path.abspath(file.path), file)
+    return list(found.values())
+
+
+def _files_of(name: str) -> Iterator[ImageFile]:
+    if os.path.isdir(name):
+        yield from _files_below(name)
+    elif glob.has_magic(name) and not os.path.exists(name):
+        matches = sorted(glob.glob(name, recursive=True))
+        if not matches:
+            yield ImageFile(name, "no file matches this pattern")
+        for match in matches:
+            yield from _files_below(match) if os.path.isdir(match) else [ImageFile(match)]
+    else:
+        yield ImageFile(name)
+
+
+def _files_below(folder: str) -> Iterator[ImageFile]:
+    problems: list[ImageFile] = []
+
+    def note(error: OSError) -> None:
+        problems.append(ImageFile(str(error.filename), f"this folder cannot be read ({error.strerror})"))
+
+    paths = [
+        os.path.join(parent, file)
+        for parent, folders, files in os.walk(folder, onerror=note)
+        if not folders.sort()  # type: ignore[func-returns-value]  # os.walk visits what is left in this list
+        for file in files
+        if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith(".")
+    ]
+    if not paths and not problems:
+        yield ImageFile(folder, f"no picture in this folder; looked for {' '.join(sorted(EXTENSIONS))}")
+    yield from map(ImageFile, sorted(paths))
+    yield from problems
+
+
+def read_ahead(files: Iterable[ImageFile], read: ReadFunction, limit: int) -> Iterator[Picture]:
+    """Reads files in threads, at most ``limit`` ahead of the consumer, and gives them in order.
+
+    Only what ``read`` returns is kept, so that memory holds ``limit`` prepared pictures and one decoded per thread.
+    """
+    pool = ThreadPoolExecutor()
+    waiting: deque[Future[Picture]] = deque()
+    try:
+        for file in files:
+            waiting.append(pool.submit(_read, file, read))
+            if len(waiting) >= limit:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _read(file: ImageFile, read: ReadFunction) -> Picture:
+    if file.problem is not None:
+        return Picture(file.path, problem=f"{file.path}: {file.problem}")
+    try:
+        return Picture(file.path, read(file.path))
+    except InputError as error:
+        message = str(error)
+        return Picture(file.path, problem=message if file.path in message else f"{file.path}: {message}")
+
+
+def batches(pictures: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
+    """Pictures in batches that each hold ``size`` readable ones, the last perhaps fewer, and the others between them.
+
+    Compiled models are compiled anew for each number of pictures, so that number changes once at most.
+    """
+    batch: list[Picture] = []
+    readable = 0
+    for picture in pictures:
+        batch.append(picture)
+        readable += picture.pixels is not None
+        if readable == size:
+            yield batch
+            batch, readable = [], 0
+    if batch:
+        yield batch
