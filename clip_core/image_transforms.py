@@ -92,9 +92,10 @@ def normalize(
         pixels = pixels.astype(np.float32)
     shape = tuple(-1 if axis == channel_axis else 1 for axis in range(3))
     channels = pixels.shape[channel_axis]
-    mean = _per_channel(mean, channels, "image_mean").astype(pixels.dtype).reshape(shape)
-    std = _per_channel(std, channels, "image_std").astype(pixels.dtype).reshape(shape)
-    return (pixels - mean) / std
+    means = _per_channel(mean, channels, "image_mean").astype(pixels.dtype).reshape(shape)
+    deviations = _per_channel(std, channels, "image_std").astype(pixels.dtype).reshape(shape)
+    normalized: Pixels = (pixels - means) / deviations
+    return normalized
 
 
 def to_layout(pixels: Pixels, target: ChannelDimension, source: ChannelDimension) -> Pixels:

@@ -121,6 +121,11 @@ class TestInputs:
         assert np.array_equal(pixel_values(images), alone)
         assert pixel_values(images).shape == (3, 3, 224, 224)
 
+    def test_images_and_channels_first_arrays_mix(self) -> None:
+        array = synthetic_array(30, 41)
+        first, second = pixel_values([array.transpose(2, 0, 1), Image.fromarray(array)])
+        assert np.array_equal(first, second)
+
     @pytest.mark.parametrize("height", [1, 3])
     def test_pillow_image_of_few_rows_is_not_taken_for_channels_first(self, height: int) -> None:
         image = synthetic_image("RGB", height, 50)
