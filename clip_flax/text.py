@@ -1,0 +1,191 @@
+"""The text tower, for Flax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
+from clip_core.config import CLIPTextConfig
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_flax.layers import Encoder, default, embedding, host_values, layer_norm, linear, optional_input, tensor_input
+from clip_flax.weights import FlaxCLIPPreTrainedModel
+
+
+class TextEmbeddings(nnx.Module):
+    """Token embedding plus position embedding."""
+
+    def __init__(self, config: CLIPTextConfig, dtype: Any) -> None:
+        self.token_embedding = embedding(config.vocab_size, config.hidden_size, dtype)
+        self.position_embedding = embedding(config.max_position_embeddings, config.hidden_size, dtype)
+
+    def __call__(self, input_ids: Array, position_ids: Array | None) -> Array:
+        """Ids ``[batch, token]`` to ``[batch, token, hidden]``; positions count from 0 unless given."""
+        if position_ids is None:
+            position_ids = jnp.arange(input_ids.shape[1])[None]  # [1, token]
+        return self.token_embedding(input_ids) + self.position_embedding(position_ids)  # [batch, token, hidden]
+
+
+class TextTransformer(nnx.Module):
+    """Embeddings, causal encoder, final LayerNorm, and the end-of-text token as the pooled output."""
+
+    def __init__(self, config: CLIPTextConfig, dtype: Any) -> None:
+        self.config = config
+        self.embeddings = TextEmbeddings(config, dtype)
+        self.encoder = Encoder(config, dtype)
+        self.final_layer_norm = layer_norm(config, dtype)
+
+    def __call__(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        dropout_rng: Array | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Ids, mask (1 is a token, 0 padding) and positions ``[batch, token]`` to the tower's output."""
+        input_ids = tensor_input("input_ids", input_ids)
+        attention_mask = optional_input("attention_mask", attention_mask)
+        position_ids = optional_input("position_ids", position_ids)
+        self.check(input_ids, attention_mask, position_ids)
+        last_hidden_state, hidden_states, attentions = self.encoder(
+            self.embeddings(input_ids, position_ids),
+            self.causal_mask(input_ids.shape[1], attention_mask),
+            default(output_attentions, self.config.output_attentions),
+            default(output_hidden_states, self.config.output_hidden_states),
+            dropout_rng,
+        )
+        last_hidden_state = self.final_layer_norm(last_hidden_state)
+        return BaseModelOutputWithPooling.of(
+            {
+                "last_hidden_state": last_hidden_state,
+                "pooler_output": self.pool(last_hidden_state, input_ids),
+                "hidden_states": hidden_states,
+                "attentions": attentions,
+            }
+        )
+
+    def check(self, input_ids: Array, attention_mask: Array | None, position_ids: Array | None) -> None:
+        """Raises for shapes and dtypes always, for values if they lie in host memory."""
+        check_text_input(
+            input_ids.shape,
+            str(input_ids.dtype),
+            None if attention_mask is None else attention_mask.shape,
+            None if position_ids is None else position_ids.shape,
+            self.config,
+        )
+        check_text_values(host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config)
+
+    def causal_mask(self, length: int, attention_mask: Array | None) -> Array:
+        """True where a query may see a key: not later than itself, and no padding."""
+        causal = jnp.tril(jnp.ones((length, length), bool))[None, None]  # [1, 1, query, key]
+        if attention_mask is None:
+            return causal
+        return causal & attention_mask[:, None, None, :].astype(bool)  # [batch, 1, query, key]
+
+    def pool(self, last_hidden_state: Array, input_ids: Array) -> Array:
+        """The hidden state at the end of the text, ``[batch, hidden]``.
+
+        The end is the first ``eos_token_id``; in configurations where that is 2, from before transformers 4.30, the
+        first largest id.
+        """
+        if self.config.eos_token_id == LEGACY_EOS_TOKEN_ID:
+            end = input_ids.argmax(axis=-1)  # [batch]
+        else:
+            end = (input_ids == self.config.eos_token_id).argmax(axis=-1)  # [batch]
+        batch = jnp.arange(input_ids.shape[0])
+        return last_hidden_state[batch, end]  # [batch, hidden]
+
+
+class FlaxCLIPTextModel(FlaxCLIPPreTrainedModel):
+    """The text tower."""
+
+    config_class = CLIPTextConfig
+    architecture = "CLIPTextModel"
+
+    def make_layers(self, config: CLIPTextConfig, dtype: Any) -> None:
+        self.text_model = TextTransformer(config, dtype)
+
+    def __call__(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        params: dict[str, Any] | None = None,
+        dropout_rng: Array | None = None,
+        train: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encodes texts.
+
+        Args:
+            input_ids: ``[batch, token]`` integers.
+            attention_mask: ``[batch, token]``, 1 for tokens and 0 for padding, which is at the right.
+            position_ids: ``[batch, token]`` or ``[1, token]``; from 0 unless given.
+            params: weights to use instead of the model's own, in the layout of `params`.
+            dropout_rng: key of the dropout, where ``attention_dropout`` is above 0.
+            train: drop attention; also if ``model.train()`` was called.
+            output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
+
+        Returns:
+            `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
+
+        Raises:
+            InputError, InputTypeError: shapes, dtypes, or values in host memory that the tower cannot take; training
+                with dropout but without its key.
+            WeightMismatchError: ``params`` are not those of the configuration.
+        """
+        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        output = model.text_model(
+            input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, dropout_rng
+        )
+        return output if default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+class FlaxCLIPTextModelWithProjection(FlaxCLIPPreTrainedModel):
+    """The text tower and its projection to the space shared with images."""
+
+    config_class = CLIPTextConfig
+    architecture = "CLIPTextModelWithProjection"
+    has_projection = True
+
+    def make_layers(self, config: CLIPTextConfig, dtype: Any) -> None:
+        self.text_model = TextTransformer(config, dtype)
+        self.text_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=False)
+
+    def __call__(
+        self,
+        input_ids: Array,
+        attention_mask: Array | None = None,
+        position_ids: Array | None = None,
+        params: dict[str, Any] | None = None,
+        dropout_rng: Array | None = None,
+        train: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CLIPTextModelOutput | tuple[Any, ...]:
+        """Encodes and projects texts; arguments and errors as of `FlaxCLIPTextModel.__call__`.
+
+        Returns:
+            `CLIPTextModelOutput`, whose ``text_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
+        """
+        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        output = model.text_model(
+            input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, dropout_rng
+        )
+        projected = CLIPTextModelOutput.of(
+            {
+                "text_embeds": model.text_projection(output.pooler_output),  # [batch, embed]
+                "last_hidden_state": output.last_hidden_state,
+                "hidden_states": output.hidden_states,
+                "attentions": output.attentions,
+            }
+        )
+        return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

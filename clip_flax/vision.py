@@ -1,0 +1,184 @@
+"""The vision tower, for Flax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+from clip_core.checks import check_pixel_input
+from clip_core.config import CLIPVisionConfig
+from clip_core.interpolation import position_matrix
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_flax.layers import Encoder, NoRngs, default, embedding, layer_norm, linear, no_weight, tensor_input
+from clip_flax.weights import FlaxCLIPPreTrainedModel
+
+
+class VisionEmbeddings(nnx.Module):
+    """Class token and linear patch embedding, plus position embedding."""
+
+    def __init__(self, config: CLIPVisionConfig, dtype: Any) -> None:
+        self.config = config
+        tokens = config.patches_per_side**2 + 1
+        self.class_embedding = nnx.Param(no_weight(None, (config.hidden_size,), dtype))
+        self.patch_embedding = nnx.Conv(
+            config.num_channels,
+            config.hidden_size,
+            kernel_size=(config.patch_size, config.patch_size),
+            strides=(config.patch_size, config.patch_size),
+            padding="VALID",
+            use_bias=False,
+            dtype=dtype,
+            param_dtype=dtype,
+            kernel_init=no_weight,
+            rngs=NoRngs(),
+        )
+        self.position_embedding = embedding(tokens, config.hidden_size, dtype)
+
+    def __call__(self, pixel_values: Array) -> Array:
+        """Pixels ``[batch, channel, height, width]`` to ``[batch, token, hidden]``; the class token is first."""
+        pixel_values = jnp.asarray(pixel_values, self.patch_embedding.dtype)
+        pixel_values = pixel_values.transpose(0, 2, 3, 1)  # [batch, height, width, channel]
+        patches = self.patch_embedding(pixel_values)  # [batch, row, column, hidden]
+        batch, rows, columns, hidden = patches.shape
+        patches = patches.reshape(batch, rows * columns, hidden)  # [batch, patch, hidden]
+        class_token = jnp.broadcast_to(self.class_embedding[...], (batch, 1, hidden))  # [batch, 1, hidden]
+        tokens = jnp.concatenate([class_token.astype(patches.dtype), patches], axis=1)  # [batch, token, hidden]
+        return tokens + self.position_table(rows, columns).astype(patches.dtype)
+
+    def position_table(self, rows: int, columns: int) -> Array:
+        """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
+        table, side = self.position_embedding.embedding[...], self.config.patches_per_side
+        if (rows, columns) == (side, side):
+            return table
+        matrix = position_matrix(side, rows, columns)  # [patch, trained patch]
+        patches = (matrix @ table[1:].astype(jnp.float32)).astype(table.dtype)  # [patch, hidden]
+        return jnp.concatenate([table[:1], patches])  # [token, hidden]
+
+
+class VisionTransformer(nnx.Module):
+    """Embeddings, LayerNorm, encoder, and the class token after a LayerNorm as the pooled output."""
+
+    def __init__(self, config: CLIPVisionConfig, dtype: Any) -> None:
+        self.config = config
+        self.embeddings = VisionEmbeddings(config, dtype)
+        self.pre_layernorm = layer_norm(config, dtype)
+        self.encoder = Encoder(config, dtype)
+        self.post_layernorm = layer_norm(config, dtype)
+
+    def __call__(
+        self,
+        pixel_values: Array,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        dropout_rng: Array | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        pixel_values = tensor_input("pixel_values", pixel_values)
+        check_pixel_input(pixel_values.shape, str(pixel_values.dtype), self.config, interpolate_pos_encoding)
+        last_hidden_state, hidden_states, attentions = self.encoder(
+            self.pre_layernorm(self.embeddings(pixel_values)),
+            None,
+            default(output_attentions, self.config.output_attentions),
+            default(output_hidden_states, self.config.output_hidden_states),
+            dropout_rng,
+        )
+        return BaseModelOutputWithPooling.of(
+            {
+                "last_hidden_state": last_hidden_state,
+                "pooler_output": self.post_layernorm(last_hidden_state[:, 0]),  # [batch, hidden]
+                "hidden_states": hidden_states,
+                "attentions": attentions,
+            }
+        )
+
+
+class FlaxCLIPVisionModel(FlaxCLIPPreTrainedModel):
+    """The vision tower."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModel"
+
+    def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
+        self.vision_model = VisionTransformer(config, dtype)
+
+    def __call__(
+        self,
+        pixel_values: Array,
+        params: dict[str, Any] | None = None,
+        dropout_rng: Array | None = None,
+        train: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encodes images.
+
+        Args:
+            pixel_values: ``[batch, channel, height, width]`` floating-point numbers, normalised as the image
+                processor does.
+            params: weights to use instead of the model's own, in the layout of `params`.
+            dropout_rng: key of the dropout, where ``attention_dropout`` is above 0.
+            train: drop attention; also if ``model.train()`` was called.
+            output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
+            interpolate_pos_encoding: resample the position embeddings, so that images of other sizes fit.
+
+        Returns:
+            `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
+
+        Raises:
+            InputError, InputTypeError: a shape or dtype that the tower cannot take; training with dropout but without
+                its key.
+            WeightMismatchError: ``params`` are not those of the configuration.
+        """
+        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        output = model.vision_model(
+            pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, dropout_rng
+        )
+        return output if default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+class FlaxCLIPVisionModelWithProjection(FlaxCLIPPreTrainedModel):
+    """The vision tower and its projection to the space shared with texts."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModelWithProjection"
+    has_projection = True
+
+    def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
+        self.vision_model = VisionTransformer(config, dtype)
+        self.visual_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=False)
+
+    def __call__(
+        self,
+        pixel_values: Array,
+        params: dict[str, Any] | None = None,
+        dropout_rng: Array | None = None,
+        train: bool = False,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> CLIPVisionModelOutput | tuple[Any, ...]:
+        """Encodes and projects images; arguments and errors as of `FlaxCLIPVisionModel.__call__`.
+
+        Returns:
+            `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
+        """
+        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        output = model.vision_model(
+            pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, dropout_rng
+        )
+        projected = CLIPVisionModelOutput.of(
+            {
+                "image_embeds": model.visual_projection(output.pooler_output),  # [batch, embed]
+                "last_hidden_state": output.last_hidden_state,
+                "hidden_states": output.hidden_states,
+                "attentions": output.attentions,
+            }
+        )
+        return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()
