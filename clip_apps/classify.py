@@ -99,7 +99,7 @@ def classify(
 
 def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[str]:
     if labels_file is not None:
-        labels = [*labels, *parse_labels(labels_file.read(), labels_file.name)]
+        labels = [*labels, *parse_labels(labels_file.read(), getattr(labels_file, "name", "standard input"))]
     names, repeated = merge_labels(label.strip() for label in labels)
     if not names:
         raise click.UsageError("Expected at least one label: --label TEXT or --labels FILE.")

@@ -17,7 +17,7 @@ from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
 EMBEDDED_NAME = "triclip-emoji"
 _EMBEDDED_ROOT = Path(__file__).parent / "pretrained"
-_REPOSITORY_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+_REPOSITORY_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _FILES_OF_A_CHECKPOINT = ["*.json", "*.txt", "*.safetensors"]
 
 
@@ -102,7 +102,8 @@ def _download(name: str, revision: str, cache: Path) -> Path:
         found = snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=_patterns())
     except Exception as error:
         raise CheckpointNotFoundError(
-            f"{name} (revision {revision}): could not be downloaded, nor found in {cache}: {error}"
+            f"{name} (revision {revision}): no such directory, not in the local cache {cache}, "
+            f"and the download failed: {error}"
         ) from error
     return Path(found)
 
