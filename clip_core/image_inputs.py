@@ -189,9 +189,10 @@ def _to_numpy(candidate: Any, name: str) -> Pixels:
     try:
         return np.asarray(candidate.detach().cpu() if framework == "torch" else candidate)
     except (TypeError, NotImplementedError, AttributeError) as error:
+        reason = str(error).partition("\n")[0]
         raise InputTypeError(
-            f"{name}: this {framework} array has no NumPy counterpart: give a concrete array "
-            f"with a dtype that NumPy has ({error})"
+            f"{name}: expected a {framework} array with values and with a dtype that NumPy has, got one that cannot "
+            f"be read ({reason}). Call this outside of compiled functions, and convert bfloat16 to float32"
         ) from error
 
 

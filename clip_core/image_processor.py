@@ -19,16 +19,7 @@ from clip_core.batch import BatchFeature
 from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
 from clip_core.files import read_json, write_text_atomically
 from clip_core.hub import resolve_checkpoint
-from clip_core.image_inputs import (
-    ChannelDimension,
-    Pixels,
-    check_pixels,
-    errors_naming,
-    errors_of_pillow,
-    flatten_images,
-    image_to_array,
-    infer_layout,
-)
+from clip_core.image_inputs import ChannelDimension, Pixels, errors_naming, flatten_images, infer_layout
 from clip_core.image_options import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
@@ -41,22 +32,13 @@ from clip_core.image_options import (
     parse_resample,
     parse_size,
 )
-from clip_core.image_transforms import (
-    CropRounding,
-    crop_array,
-    crop_image,
-    normalize,
-    rescale,
-    resize_array,
-    resize_image,
-    to_layout,
-)
+from clip_core.image_pipeline import CROP_ROUNDING, transform
+from clip_core.image_transforms import crop_array, normalize, rescale, resize_array, to_layout
 
 FILE_NAME = "preprocessor_config.json"
 NESTED_FILE_NAME = "processor_config.json"  # transformers 5 nests the image processor's options in here
 BICUBIC = int(Image.Resampling.BICUBIC)
 
-_CROP_ROUNDING: dict[Profile, CropRounding] = {"huggingface": "floor", "openai": "half_to_even"}
 _OPTION_NAMES = tuple(field.name for field in dataclasses.fields(ImageOptions))
 
 
@@ -202,11 +184,8 @@ class CLIPImageProcessor:
         pixel_values = []
         for name, image in named_images.items():
             with errors_naming(name):
-                if isinstance(image, Image.Image):
-                    pixels, layout = _cut_image(image, options), ChannelDimension.LAST
-                else:
-                    pixels, layout = _cut_array(image, options, array_layout), array_layout
-                pixel_values.append(_scale(pixels, options, layout, target or layout))
+                layout = ChannelDimension.LAST if isinstance(image, Image.Image) else array_layout
+                pixel_values.append(transform(image, options, layout, target or layout))
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
     __call__ = preprocess
@@ -232,7 +211,7 @@ class CLIPImageProcessor:
     ) -> Pixels:
         """Cut the middle out of one array; what lies outside it becomes zero."""
         layout, target = _layouts(image, input_data_format, data_format)
-        cropped = crop_array(image, parse_crop_size(size), _CROP_ROUNDING[self.profile], layout)
+        cropped = crop_array(image, parse_crop_size(size), CROP_ROUNDING[self.profile], layout)
         return to_layout(cropped, target, layout)
 
     def rescale(
@@ -433,37 +412,3 @@ def _layouts(
         raise InputTypeError(f"image: expected a 3-D NumPy array, got {found}. preprocess takes all else")
     layout = _layout_of_arrays(flatten_images(image), given)
     return layout, layout if target is None else ChannelDimension.parse(target, "data_format")
-
-
-def _cut_image(image: Image.Image, options: ImageOptions) -> Pixels:
-    """RGB conversion, resize and crop of a Pillow image; `[height, width, channel]`."""
-    with errors_of_pillow(image):
-        if options.profile == "huggingface":
-            image = image.convert("RGB") if options.do_convert_rgb and image.mode != "RGB" else image
-            if image.mode != "RGB":
-                # Upstream resizes the bare numbers of such an image, without regard to what its mode says they mean.
-                return _cut_array(image_to_array(image), options, ChannelDimension.LAST)
-        if options.do_resize:
-            image = resize_image(image, options.size, options.resample)
-        if options.do_center_crop:
-            image = crop_image(image, options.crop_size, _CROP_ROUNDING[options.profile])
-        return image_to_array(image.convert("RGB") if options.do_convert_rgb else image)
-
-
-def _cut_array(pixels: Pixels, options: ImageOptions, layout: ChannelDimension) -> Pixels:
-    check_pixels(pixels, about_to_rescale=options.do_rescale)
-    if options.do_resize:
-        pixels = resize_array(pixels, options.size, options.resample, layout)
-    if options.do_center_crop:
-        pixels = crop_array(pixels, options.crop_size, _CROP_ROUNDING[options.profile], layout)
-    return pixels
-
-
-def _scale(pixels: Pixels, options: ImageOptions, layout: ChannelDimension, target: ChannelDimension) -> Pixels:
-    """Rescale and normalise. The layout is changed first, while a pixel is still small."""
-    pixels = np.ascontiguousarray(to_layout(pixels, target, layout))
-    if options.do_rescale:
-        pixels = rescale(pixels, options.rescale_factor)
-    if options.do_normalize:
-        pixels = normalize(pixels, options.image_mean, options.image_std, target)
-    return pixels

@@ -1,14 +1,16 @@
 """Reading image files, and what counts as an image."""
 
 import struct
+import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from clip_core.errors import ImageError, InputError
+from clip_core.errors import ImageError, InputError, InputTypeError
 from clip_core.image_inputs import ChannelDimension, flatten_images, infer_layout, is_image, load_image
 from clip_core.tests.synthetic_images import synthetic_array, synthetic_image
 
@@ -84,3 +86,38 @@ def test_infer_layout() -> None:
     assert infer_layout({"a": both, "b": last}) == ChannelDimension.LAST
     with pytest.raises(InputError, match=r"a: shape \(3, 9, 3\) can be read"):
         infer_layout({"a": both})
+
+
+class FakeTensor:
+    """What the core uses of a PyTorch tensor. The core's tests import no framework; the conformance tests do."""
+
+    def __init__(self, array: np.ndarray | None) -> None:
+        self.array = array
+
+    def detach(self) -> "FakeTensor":
+        return self
+
+    def cpu(self) -> "FakeTensor":
+        return self
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        if self.array is None:
+            raise TypeError("Got unsupported ScalarType BFloat16\nmore")
+        return self.array
+
+
+def test_tensors_are_known_by_frameworks_already_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor = FakeTensor(synthetic_array(4, 5))
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    assert not is_image(tensor)
+    with pytest.raises(InputTypeError, match="got FakeTensor"):
+        flatten_images(tensor)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(Tensor=FakeTensor))
+    assert is_image(tensor)
+    assert np.array_equal(flatten_images([tensor])["images[0]"], synthetic_array(4, 5))
+
+
+def test_unreadable_tensor_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(Tensor=FakeTensor))
+    with pytest.raises(InputTypeError, match=r"images: .* torch array .*\(Got unsupported ScalarType BFloat16\)"):
+        flatten_images(FakeTensor(None))
