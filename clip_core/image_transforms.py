@@ -42,7 +42,7 @@ def resized_size(height: int, width: int, size: dict[str, int]) -> tuple[int, in
 def resize_image(image: Image.Image, size: dict[str, int], resample: int) -> Image.Image:
     """Resize a Pillow image in its own mode.
 
-    Pillow rounds to 8 bits after each of its two passes. Pillow 13 does the vertical pass first where the height shrinks
+    Pillow rounds to 8 bits after each of its two passes. Pillow 13 does the vertical pass first if the height shrinks
     more than the width, older ones never do: there, equal results need the same side of that version. A shortest-edge
     resize shrinks both edges alike, so CLIP's own transform is hardly ever concerned.
     """
