@@ -1,0 +1,241 @@
+"""The transformer encoder that both towers share, for Keras on TensorFlow.
+
+Shapes: batch, token, hidden; head and head_dim inside attention; query and key are tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from numpy.typing import NDArray
+from tensorflow import Tensor
+
+from clip_core.config import CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import InputTypeError
+
+TowerConfig = CLIPTextConfig | CLIPVisionConfig
+
+
+def quick_gelu(x: Tensor) -> Tensor:
+    """The sigmoid approximation of GELU that OpenAI's weights were trained with."""
+    return x * tf.sigmoid(1.702 * x)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """The exact GELU."""
+    return tf.nn.gelu(x, approximate=False)
+
+
+def gelu_pytorch_tanh(x: Tensor) -> Tensor:
+    """The tanh approximation of GELU."""
+    return tf.nn.gelu(x, approximate=True)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": quick_gelu,
+    "gelu": gelu,
+    "gelu_pytorch_tanh": gelu_pytorch_tanh,
+}
+
+
+def linear(in_size: int, out_size: int, bias: bool = True, *, name: str) -> keras.layers.Dense:
+    """A dense layer."""
+    layer = keras.layers.Dense(out_size, use_bias=bias, kernel_initializer="zeros", name=name)
+    layer.build((None, in_size))
+    return layer
+
+
+def embedding(rows: int, hidden_size: int, *, name: str) -> keras.layers.Embedding:
+    """A table of embeddings."""
+    layer = keras.layers.Embedding(rows, hidden_size, embeddings_initializer="zeros", name=name)
+    layer.build()
+    return layer
+
+
+def layer_norm(config: TowerConfig, *, name: str) -> keras.layers.LayerNormalization:
+    """LayerNorm over hidden, with the configuration's epsilon."""
+    layer = keras.layers.LayerNormalization(axis=-1, epsilon=config.layer_norm_eps, name=name)
+    layer.build((None, config.hidden_size))
+    return layer
+
+
+def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
+    """The values of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+    if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
+        return None
+    return tensor.numpy() if "device:CPU" in tensor.device else None
+
+
+def default(value: bool | None, configured: bool) -> bool:
+    """An argument, or what the configuration says if it was not given."""
+    return configured if value is None else value
+
+
+def tensor_input(name: str, value: Any) -> Tensor:
+    """An input that must be a tensor; Keras has made one of a NumPy array.
+
+    Raises:
+        InputTypeError: it is missing or of another type.
+    """
+    if not isinstance(value, Tensor):
+        raise InputTypeError(
+            f"{name}: expected a tf.Tensor or a NumPy array, got {type(value).__name__}. "
+            "Call the processor with return_tensors='tf' and pass what it returns."
+        )
+    return value
+
+
+def optional_input(name: str, value: Any) -> Tensor | None:
+    """An input that must be a tensor or ``None``."""
+    return None if value is None else tensor_input(name, value)
+
+
+class Attention(keras.layers.Layer):
+    """Multi-head self-attention; one projection each for query, key, value and output."""
+
+    def __init__(self, config: TowerConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.dropout_rate = config.attention_dropout
+        with keras.name_scope(name, caller=self):
+            self.q_proj = linear(config.hidden_size, config.hidden_size, name="q_proj")
+            self.k_proj = linear(config.hidden_size, config.hidden_size, name="k_proj")
+            self.v_proj = linear(config.hidden_size, config.hidden_size, name="v_proj")
+            self.out_proj = linear(config.hidden_size, config.hidden_size, name="out_proj")
+
+    def call(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        output_attentions: bool = False,
+        dropout_seed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
+
+        Attention is dropped out where a ``dropout_seed``, two integers, is given.
+        """
+        query = self.split_heads(self.q_proj(hidden_states))
+        key = self.split_heads(self.k_proj(hidden_states))
+        value = self.split_heads(self.v_proj(hidden_states))
+        weights = self.attention_weights(query, key, attention_mask)
+        dropped = weights
+        if dropout_seed is not None:
+            dropped = tf.nn.experimental.stateless_dropout(weights, self.dropout_rate, dropout_seed)
+        context = tf.matmul(dropped, value)  # [batch, head, query, head_dim]
+        context = tf.transpose(context, (0, 2, 1, 3))  # [batch, query, head, head_dim]
+        context = tf.reshape(context, ops.shape(hidden_states))  # [batch, token, hidden]
+        return self.out_proj(context), weights if output_attentions else None
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
+        batch, token, _ = ops.shape(x)
+        x = tf.reshape(x, (batch, token, self.heads, self.head_dim))  # [batch, token, head, head_dim]
+        return tf.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
+
+    def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
+        scores = tf.matmul(query * self.head_dim**-0.5, key, transpose_b=True)  # [batch, head, query, key]
+        scores = tf.cast(scores, tf.float32)
+        if attention_mask is not None:
+            scores = tf.where(attention_mask, scores, scores.dtype.min)
+        return tf.cast(tf.nn.softmax(scores, axis=-1), query.dtype)
+
+
+class MLP(keras.layers.Layer):
+    """Two dense layers with the configuration's activation between them."""
+
+    def __init__(self, config: TowerConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        with keras.name_scope(name, caller=self):
+            self.fc1 = linear(config.hidden_size, config.intermediate_size, name="fc1")
+            self.fc2 = linear(config.intermediate_size, config.hidden_size, name="fc2")
+
+    def call(self, hidden_states: Tensor) -> Tensor:
+        """``[batch, token, hidden]`` to ``[batch, token, hidden]``."""
+        return self.fc2(self.activation(self.fc1(hidden_states)))
+
+
+class EncoderLayer(keras.layers.Layer):
+    """A pre-norm transformer block."""
+
+    def __init__(self, config: TowerConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        with keras.name_scope(name, caller=self):
+            self.layer_norm1 = layer_norm(config, name="layer_norm1")
+            self.self_attn = Attention(config, name="self_attn")
+            self.layer_norm2 = layer_norm(config, name="layer_norm2")
+            self.mlp = MLP(config, name="mlp")
+
+    def call(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        output_attentions: bool = False,
+        dropout_seed: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
+        attended, weights = self.self_attn(
+            self.layer_norm1(hidden_states),
+            attention_mask,
+            output_attentions=output_attentions,
+            dropout_seed=dropout_seed,
+        )
+        hidden_states = hidden_states + attended
+        hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
+        return hidden_states, weights
+
+
+class Encoder(keras.layers.Layer):
+    """The stack of blocks."""
+
+    def __init__(self, config: TowerConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        with keras.name_scope(name, caller=self):
+            self.layers = [EncoderLayer(config, name=f"layers.{index}") for index in range(config.num_hidden_layers)]
+        self.dropout_seeds = keras.random.SeedGenerator() if config.attention_dropout else None
+        self.gradient_checkpointing = False
+
+    def call(
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None,
+        output_attentions: bool,
+        output_hidden_states: bool,
+        training: bool = False,
+    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
+        all_hidden_states, all_attentions = [hidden_states], []
+        for layer in self.layers:
+            # drawn here, so that a recomputed layer drops out the same attention again
+            dropout_seed = self.dropout_seeds.next() if self.dropout_seeds and training else None
+            if self.gradient_checkpointing and training:
+                hidden_states, weights = checkpoint(layer, hidden_states, attention_mask, dropout_seed)
+            else:
+                hidden_states, weights = layer(
+                    hidden_states, attention_mask, output_attentions=output_attentions, dropout_seed=dropout_seed
+                )
+            all_hidden_states.append(hidden_states)
+            all_attentions.append(weights)
+        return (
+            hidden_states,
+            tuple(all_hidden_states) if output_hidden_states else None,
+            tuple(all_attentions) if output_attentions else None,
+        )
+
+
+def checkpoint(
+    layer: EncoderLayer, hidden_states: Tensor, attention_mask: Tensor | None, dropout_seed: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The layer's output; its activations are computed again in the backward pass instead of being kept."""
+
+    @tf.recompute_grad  # takes functions from tensors to tensors, never None
+    def run(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
+        return layer(hidden_states, attention_mask, output_attentions=True, dropout_seed=dropout_seed, training=True)
+
+    return run(hidden_states)

@@ -1,0 +1,194 @@
+"""The text tower, for Keras on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow import Tensor
+
+from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
+from clip_core.config import CLIPTextConfig
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_tf.layers import Encoder, default, embedding, host_values, layer_norm, linear, optional_input, tensor_input
+from clip_tf.weights import TFCLIPPreTrainedModel
+
+
+class TextEmbeddings(keras.layers.Layer):
+    """Token embedding plus position embedding."""
+
+    def __init__(self, config: CLIPTextConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.positions = config.max_position_embeddings
+        with keras.name_scope(name, caller=self):
+            self.token_embedding = embedding(config.vocab_size, config.hidden_size, name="token_embedding")
+            self.position_embedding = embedding(self.positions, config.hidden_size, name="position_embedding")
+
+    def call(self, input_ids: Tensor, position_ids: Tensor | None) -> Tensor:
+        """Ids ``[batch, token]`` to ``[batch, token, hidden]``; positions count from 0 unless given."""
+        if position_ids is None:  # sliced, so that too many tokens are an error also where a graph knows no length
+            position_ids = tf.range(self.positions)[None, : tf.shape(input_ids)[1]]  # [1, token]
+        return self.token_embedding(input_ids) + self.position_embedding(position_ids)  # [batch, token, hidden]
+
+
+class TextTransformer(keras.layers.Layer):
+    """Embeddings, causal encoder, final LayerNorm, and the end-of-text token as the pooled output."""
+
+    def __init__(self, config: CLIPTextConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.config = config
+        with keras.name_scope(name, caller=self):
+            self.embeddings = TextEmbeddings(config, name="embeddings")
+            self.encoder = Encoder(config, name="encoder")
+            self.final_layer_norm = layer_norm(config, name="final_layer_norm")
+
+    def call(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Ids, mask (1 is a token, 0 padding) and positions ``[batch, token]`` to the tower's output."""
+        input_ids = tensor_input("input_ids", input_ids)
+        attention_mask = optional_input("attention_mask", attention_mask)
+        position_ids = optional_input("position_ids", position_ids)
+        self.check(input_ids, attention_mask, position_ids)
+        last_hidden_state, hidden_states, attentions = self.encoder(
+            self.embeddings(input_ids, position_ids),
+            self.causal_mask(tf.shape(input_ids)[1], attention_mask),
+            output_attentions=default(output_attentions, self.config.output_attentions),
+            output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
+        )
+        last_hidden_state = self.final_layer_norm(last_hidden_state)
+        return BaseModelOutputWithPooling.of(
+            {
+                "last_hidden_state": last_hidden_state,
+                "pooler_output": self.pool(last_hidden_state, input_ids),
+                "hidden_states": hidden_states,
+                "attentions": attentions,
+            }
+        )
+
+    def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
+        """Raises for shapes and dtypes always, for values if they lie in host memory."""
+        check_text_input(
+            tuple(input_ids.shape),
+            input_ids.dtype.name,
+            None if attention_mask is None else tuple(attention_mask.shape),
+            None if position_ids is None else tuple(position_ids.shape),
+            self.config,
+        )
+        check_text_values(host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config)
+
+    def causal_mask(self, length: int | Tensor, attention_mask: Tensor | None) -> Tensor:
+        """True where a query may see a key: not later than itself, and no padding."""
+        position = tf.range(length)
+        causal = (position[:, None] >= position)[None, None]  # [1, 1, query, key]
+        if attention_mask is None:
+            return causal
+        return causal & tf.cast(attention_mask, tf.bool)[:, None, None, :]  # [batch, 1, query, key]
+
+    def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:
+        """The hidden state at the end of the text, ``[batch, hidden]``.
+
+        The end is the first ``eos_token_id``; in configurations where that is 2, from before transformers 4.30, the
+        first largest id.
+        """
+        if self.config.eos_token_id == LEGACY_EOS_TOKEN_ID:
+            end = tf.argmax(input_ids, axis=-1)  # [batch]
+        else:
+            end = tf.argmax(tf.cast(input_ids == self.config.eos_token_id, tf.int32), axis=-1)  # [batch]
+        return tf.gather(last_hidden_state, end, axis=1, batch_dims=1)  # [batch, hidden]
+
+
+@keras.saving.register_keras_serializable(package="triclip")
+class TFCLIPTextModel(TFCLIPPreTrainedModel):
+    """The text tower."""
+
+    config_class = CLIPTextConfig
+    architecture = "CLIPTextModel"
+
+    def make_layers(self, config: CLIPTextConfig) -> None:
+        self.text_model = TextTransformer(config, name="text_model")
+
+    def call(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool = False,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encodes texts.
+
+        Args:
+            input_ids: ``[batch, token]`` integers.
+            attention_mask: ``[batch, token]``, 1 for tokens and 0 for padding, which is at the right.
+            position_ids: ``[batch, token]`` or ``[1, token]``; from 0 unless given.
+            output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
+            training: whether attention is dropped out and gradient checkpointing has an effect.
+
+        Returns:
+            `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
+
+        Raises:
+            InputError, InputTypeError: shapes, dtypes, or values in host memory that the tower cannot take.
+        """
+        output = self.text_model(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        return output if default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+@keras.saving.register_keras_serializable(package="triclip")
+class TFCLIPTextModelWithProjection(TFCLIPPreTrainedModel):
+    """The text tower and its projection to the space shared with images."""
+
+    config_class = CLIPTextConfig
+    architecture = "CLIPTextModelWithProjection"
+    has_projection = True
+
+    def make_layers(self, config: CLIPTextConfig) -> None:
+        self.text_model = TextTransformer(config, name="text_model")
+        self.text_projection = linear(config.hidden_size, config.projection_dim, bias=False, name="text_projection")
+
+    def call(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        training: bool = False,
+    ) -> CLIPTextModelOutput | tuple[Any, ...]:
+        """Encodes and projects texts; arguments and errors as of `TFCLIPTextModel.call`.
+
+        Returns:
+            `CLIPTextModelOutput`, whose ``text_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
+        """
+        output = self.text_model(
+            input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+        )
+        projected = CLIPTextModelOutput.of(
+            {
+                "text_embeds": self.text_projection(output.pooler_output),  # [batch, embed]
+                "last_hidden_state": output.last_hidden_state,
+                "hidden_states": output.hidden_states,
+                "attentions": output.attentions,
+            }
+        )
+        return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

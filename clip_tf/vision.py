@@ -1,0 +1,201 @@
+"""The vision tower, for Keras on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+from tensorflow import Tensor
+
+from clip_core.checks import check_pixel_input
+from clip_core.config import CLIPVisionConfig
+from clip_core.errors import InputError
+from clip_core.interpolation import position_matrix
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, tensor_input
+from clip_tf.weights import TFCLIPPreTrainedModel
+
+
+def interpolation_matrix(patches_per_side: int, rows: int | None, columns: int | None) -> Tensor:
+    """`position_matrix` as a tensor ``[rows * columns, patches_per_side ** 2]``; a constant of graphs.
+
+    Raises:
+        InputError: a graph that leaves the image size open.
+    """
+    if rows is None or columns is None:
+        raise InputError(
+            "pixel_values: expected a known height and width for interpolate_pos_encoding in a graph, got an open one. "
+            "Give the size in the input signature, or let tf.function trace once per size (reduce_retracing=False)."
+        )
+    return tf.constant(position_matrix(patches_per_side, rows, columns))
+
+
+class VisionEmbeddings(keras.layers.Layer):
+    """Class token and linear patch embedding, plus position embedding."""
+
+    def __init__(self, config: CLIPVisionConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.config = config
+        tokens = config.patches_per_side**2 + 1
+        with keras.name_scope(name, caller=self):
+            self.class_embedding = self.add_weight((config.hidden_size,), initializer="zeros", name="class_embedding")
+            self.patch_embedding = keras.layers.Conv2D(
+                config.hidden_size,
+                config.patch_size,
+                strides=config.patch_size,
+                padding="valid",
+                data_format="channels_last",
+                use_bias=False,
+                kernel_initializer="zeros",
+                name="patch_embedding",
+            )
+            self.patch_embedding.build((None, None, None, config.num_channels))
+            self.position_embedding = embedding(tokens, config.hidden_size, name="position_embedding")
+
+    def call(self, pixel_values: Tensor) -> Tensor:
+        """Pixels ``[batch, channel, height, width]`` to ``[batch, token, hidden]``; the class token is first."""
+        pixel_values = tf.transpose(pixel_values, (0, 2, 3, 1))  # [batch, height, width, channel]: what CPUs convolve
+        patches = self.patch_embedding(pixel_values)  # [batch, row, column, hidden]
+        batch, rows, columns, hidden = ops.shape(patches)
+        patches = tf.reshape(patches, (batch, rows * columns, hidden))  # [batch, patch, hidden]
+        class_token = tf.broadcast_to(self.class_embedding, (batch, 1, hidden))  # [batch, 1, hidden]
+        tokens = tf.concat([tf.cast(class_token, patches.dtype), patches], axis=1)  # [batch, token, hidden]
+        return tokens + self.position_table(rows, columns)
+
+    def position_table(self, rows: int, columns: int) -> Tensor:
+        """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
+        table, side = tf.convert_to_tensor(self.position_embedding.embeddings), self.config.patches_per_side
+        if (rows, columns) == (side, side):
+            return table
+        matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]
+        patches = tf.cast(tf.matmul(matrix, tf.cast(table[1:], tf.float32)), table.dtype)  # [patch, hidden]
+        return tf.concat([table[:1], patches], axis=0)  # [token, hidden]
+
+
+class VisionTransformer(keras.layers.Layer):
+    """Embeddings, LayerNorm, encoder, and the class token after a LayerNorm as the pooled output."""
+
+    def __init__(self, config: CLIPVisionConfig, *, name: str) -> None:
+        super().__init__(name=name)
+        self.config = config
+        with keras.name_scope(name, caller=self):
+            self.embeddings = VisionEmbeddings(config, name="embeddings")
+            self.pre_layernorm = layer_norm(config, name="pre_layernorm")
+            self.encoder = Encoder(config, name="encoder")
+            self.post_layernorm = layer_norm(config, name="post_layernorm")
+
+    def call(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+    ) -> BaseModelOutputWithPooling:
+        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        pixel_values = tensor_input("pixel_values", pixel_values)
+        check_pixel_input(tuple(pixel_values.shape), pixel_values.dtype.name, self.config, interpolate_pos_encoding)
+        if not interpolate_pos_encoding:  # sizes that a graph left open are checked when it runs
+            size = self.config.image_size
+            pixel_values = tf.ensure_shape(pixel_values, (None, self.config.num_channels, size, size))
+        last_hidden_state, hidden_states, attentions = self.encoder(
+            self.pre_layernorm(self.embeddings(pixel_values)),
+            None,
+            output_attentions=default(output_attentions, self.config.output_attentions),
+            output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
+        )
+        return BaseModelOutputWithPooling.of(
+            {
+                "last_hidden_state": last_hidden_state,
+                "pooler_output": self.post_layernorm(last_hidden_state[:, 0]),  # [batch, hidden]
+                "hidden_states": hidden_states,
+                "attentions": attentions,
+            }
+        )
+
+
+@keras.saving.register_keras_serializable(package="triclip")
+class TFCLIPVisionModel(TFCLIPPreTrainedModel):
+    """The vision tower."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModel"
+
+    def make_layers(self, config: CLIPVisionConfig) -> None:
+        self.vision_model = VisionTransformer(config, name="vision_model")
+
+    def call(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict: bool | None = None,
+        training: bool = False,
+    ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
+        """Encodes images.
+
+        Args:
+            pixel_values: ``[batch, channel, height, width]`` floating-point numbers, normalised as the image
+                processor does.
+            interpolate_pos_encoding: resample the position embeddings, so that images of other sizes fit.
+            output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
+            training: whether attention is dropped out and gradient checkpointing has an effect.
+
+        Returns:
+            `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
+
+        Raises:
+            InputError, InputTypeError: a shape or dtype that the tower cannot take.
+        """
+        output = self.vision_model(
+            pixel_values,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+        )
+        return output if default(return_dict, self.config.return_dict) else output.to_tuple()
+
+
+@keras.saving.register_keras_serializable(package="triclip")
+class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
+    """The vision tower and its projection to the space shared with texts."""
+
+    config_class = CLIPVisionConfig
+    architecture = "CLIPVisionModelWithProjection"
+    has_projection = True
+
+    def make_layers(self, config: CLIPVisionConfig) -> None:
+        self.vision_model = VisionTransformer(config, name="vision_model")
+        self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=False, name="visual_projection")
+
+    def call(
+        self,
+        pixel_values: Tensor,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict: bool | None = None,
+        training: bool = False,
+    ) -> CLIPVisionModelOutput | tuple[Any, ...]:
+        """Encodes and projects images; arguments and errors as of `TFCLIPVisionModel.call`.
+
+        Returns:
+            `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
+        """
+        output = self.vision_model(
+            pixel_values,
+            output_attentions=output_attentions,
+            output_hidden_states=output_hidden_states,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+        )
+        projected = CLIPVisionModelOutput.of(
+            {
+                "image_embeds": self.visual_projection(output.pooler_output),  # [batch, embed]
+                "last_hidden_state": output.last_hidden_state,
+                "hidden_states": output.hidden_states,
+                "attentions": output.attentions,
+            }
+        )
+        return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()
