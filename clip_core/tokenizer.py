@@ -125,6 +125,12 @@ class CLIPTokenizer(TokenizerBase):
     def _encode_rows(self, rows: list[Row], options: EncodeOptions) -> Columns:
         if options.return_offsets_mapping:
             raise InputError("return_offsets_mapping needs CLIPTokenizerFast: cleaning the text moves its characters")
+        pairs = any(pair is not None for _, pair in rows)
+        if options.return_overflowing_tokens and pairs and options.truncation is Truncation.LONGEST_FIRST:
+            raise InputError(
+                "return_overflowing_tokens of pairs needs truncation='only_first' or 'only_second': "
+                "'longest_first' cuts both texts"
+            )
         encoded = [self._encode_row(first, second, options) for first, second in rows]
         columns = pad_rows(
             {name: [row[name] for row in encoded] for name in encoded[0]},

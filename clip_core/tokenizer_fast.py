@@ -127,30 +127,21 @@ class CLIPTokenizerFast(TokenizerBase):
     # ---- text to ids
 
     def _encode_rows(self, rows: list[Row], options: EncodeOptions) -> Columns:
-        self._check_stride(rows, options)
         inputs = [first if second is None else (first, second) for first, second in rows]
-        with self._lock:
-            self._set_truncation(options)
-            self._set_padding(options)
-            try:
+        try:
+            with self._lock:
+                self._set_truncation(options)
+                self._set_padding(options)
                 encodings = self.backend_tokenizer.encode_batch(
                     inputs, is_pretokenized=options.is_split_into_words, add_special_tokens=options.add_special_tokens
                 )
-            except UnicodeEncodeError as error:
-                raise InputError(f"expected text that UTF-8 can hold, got {error}") from None
-            except Exception as error:  # the Rust library raises plain Exception
-                raise InputError(f"the texts cannot be encoded so: {error}") from None
+        except BaseException as error:
+            # The Rust library raises plain Exception, and panics, which are no Exception, at a stride too large.
+            if isinstance(error, Exception) or type(error).__module__ == "pyo3_runtime":
+                raise InputError(f"the texts cannot be encoded with these arguments: {error}") from None
+            raise
         pieces = [(index, piece) for index, encoding in enumerate(encodings) for piece in _pieces(encoding, options)]
         return _columns(pieces, options)
-
-    def _check_stride(self, rows: list[Row], options: EncodeOptions) -> None:
-        """The Rust library panics where a piece would hold nothing but what it repeats."""
-        special = self.num_special_tokens_to_add(any(pair is not None for _, pair in rows))
-        room = (options.max_length or 0) - (special if options.add_special_tokens else 0)
-        if options.truncation is not Truncation.NONE and options.stride and options.stride >= room:
-            raise InputError(
-                f"expected stride to be less than the {room} tokens that max_length leaves, got {options.stride}"
-            )
 
     def _set_truncation(self, options: EncodeOptions) -> None:
         if options.truncation is Truncation.NONE:

@@ -16,7 +16,7 @@ def truncate(
 ) -> tuple[Ids, Ids | None, Ids]:
     """Remove `excess` ids from the texts of a row; the removed ones and `stride` ids before them come third.
 
-    `longest_first` on a pair shortens both and returns no removed ids, as in transformers.
+    `longest_first` on a pair shortens both and returns no removed ids: they are not of one piece.
 
     Raises:
         InputError: the text that should give them has not enough ids.
