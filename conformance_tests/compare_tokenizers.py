@@ -24,8 +24,8 @@ import click
 
 from clip_core.errors import InputError
 from clip_core.tokenizer import CLIPTokenizer
-from clip_core.tokenizer_base import BUILTIN_MAX_LENGTH
 from clip_core.tokenizer_fast import CLIPTokenizerFast
+from clip_core.tokenizer_saved import BUILTIN_MAX_LENGTH
 from conformance_tests.tokenizer_sources import (
     annotation_strings,
     case_strings,

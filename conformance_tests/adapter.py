@@ -1,0 +1,121 @@
+"""What a backend implements to be tested, and how the suite reaches it.
+
+An adapter is a module with the functions of `Adapter`. Those of this project are in ``conformance_tests.adapters``; any
+other module can be named: ``pytest conformance_tests --backend package.module``.
+
+Models are made by ``kind``: ``"model"``, ``"text"``, ``"text_projection"``, ``"vision"``, ``"vision_projection"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.config import CLIPConfig
+from clip_core.outputs import ModelOutput
+from clip_core.weights import WeightSpec, weight_specs
+
+BACKENDS = ("torch", "tf", "flax")
+CLASSES = {
+    "model": "CLIPModel",
+    "text": "CLIPTextModel",
+    "text_projection": "CLIPTextModelWithProjection",
+    "vision": "CLIPVisionModel",
+    "vision_projection": "CLIPVisionModelWithProjection",
+}
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Adapter(Protocol):
+    """The functions of an adapter module. Arrays are NumPy's on both sides; weights have their shared names and axes."""
+
+    def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
+        """A model in evaluation mode, with these weights, or with seeded initial ones (``None``)."""
+
+    def load(self, kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+        """A model in evaluation mode from a checkpoint directory."""
+
+    def save(self, model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
+        """Writes a checkpoint directory."""
+
+    def weights(self, model: Any) -> Arrays:
+        """All weights, in the order of the weight table, unconverted."""
+
+    def call(self, model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
+        """What the part of the model at an attribute path (``""``: the model) returns; arrays become tensors."""
+
+    def to_array(self, value: Any) -> NDArray[Any]:
+        """The values of a tensor."""
+
+    def gradients(self, model: Any, inputs: Arrays) -> Arrays:
+        """The gradient of the model's own loss by every weight; zeros where none arrives."""
+
+    def step(self, model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
+        """The weights after one step of the framework's own ``"sgd"`` or ``"adam"`` on the model's own loss."""
+
+    def compiled(self, model: Any, inputs: Arrays) -> Any:
+        """What the compiled model returns."""
+
+    def exported(self, model: Any, inputs: Arrays, directory: Path) -> Any:
+        """What the model returns after it was exported to a file in ``directory`` and loaded from there."""
+
+
+def load_adapter(name: str) -> Any:
+    """The adapter module of a backend: a short name of `BACKENDS`, or a module's full name.
+
+    Raises:
+        ValueError: neither.
+    """
+    if name in BACKENDS:
+        return import_module(f"conformance_tests.adapters.{name}")
+    if "." not in name:
+        raise ValueError(f"--backend: expected {', '.join(BACKENDS)} or a module 'package.module', got {name!r}.")
+    return import_module(name)
+
+
+def part(model: Any, path: str) -> Any:
+    """The part of a model at an attribute path; numbers are positions."""
+    steps = path.split(".") if path else []
+    return reduce(lambda owner, step: owner[int(step)] if step.isdigit() else getattr(owner, step), steps, model)
+
+
+def converted(inputs: Any, to_tensor: Callable[[NDArray[Any]], Any]) -> Any:
+    """Arrays among inputs (a tuple or a dict) as tensors; anything else unchanged."""
+    if isinstance(inputs, Mapping):
+        return {name: converted(value, to_tensor) for name, value in inputs.items()}
+    if isinstance(inputs, tuple):
+        return tuple(converted(value, to_tensor) for value in inputs)
+    return to_tensor(inputs) if isinstance(inputs, np.ndarray) else inputs
+
+
+def flat(output: Any, to_array: Callable[[Any], NDArray[Any]], name: str = "") -> dict[str, NDArray[Any]]:
+    """Every array in an output by its dotted name, e.g. ``text_model_output.hidden_states.0``; ``None`` is left out."""
+    if output is None:
+        return {}
+    if isinstance(output, ModelOutput | Mapping):
+        children = dict(output.items())
+    elif isinstance(output, tuple | list):
+        children = {str(index): value for index, value in enumerate(output)}
+    else:
+        return {name or "output": to_array(output)}
+    prefix = f"{name}." if name else ""
+    return {k: v for key, value in children.items() for k, v in flat(value, to_array, f"{prefix}{key}").items()}
+
+
+def specs_of(kind: str, config: CLIPConfig) -> tuple[WeightSpec, ...]:
+    """The weight table of a kind of model, from the configuration of the full model."""
+    return weight_specs(config_of(kind, config), projection=kind not in ("text", "vision"))
+
+
+def config_of(kind: str, config: CLIPConfig) -> Any:
+    """The configuration with which a kind of model is made."""
+    if kind == "model":
+        return config
+    return config.text_config if kind.startswith("text") else config.vision_config

@@ -1,0 +1,1 @@
+"""One adapter per backend: everything that the suite knows about a framework."""

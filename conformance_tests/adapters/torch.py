@@ -1,0 +1,94 @@
+"""`clip_torch` for the suite."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import clip_torch
+from clip_torch.weights import ModelWeights, to_array, to_tensor
+from conformance_tests.adapter import CLASSES, Arrays, converted, part
+
+__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+
+torch.backends.cuda.matmul.allow_tf32 = False
+torch.backends.cudnn.allow_tf32 = False
+
+
+def model_class(kind: str) -> Any:
+    """The class of a kind of model."""
+    return getattr(clip_torch, CLASSES[kind])
+
+
+def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
+    """A model in evaluation mode."""
+    items = None if weights is None else weights.items()
+    return model_class(kind)(config, seed=seed, dtype=dtype, weights=items).eval()
+
+
+def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+    """A model in evaluation mode from a checkpoint directory."""
+    return model_class(kind).from_pretrained(directory, dtype=dtype)
+
+
+def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
+    """Writes a checkpoint directory."""
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+
+
+def weights(model: Any) -> Arrays:
+    """All weights, in the order of the weight table."""
+    return {name: np.array(value) for name, value in ModelWeights(model, model.weight_specs()).items()}
+
+
+def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
+    """What a part of the model returns."""
+    with torch.no_grad():
+        return part(model, path)(*converted(inputs, to_tensor), **converted(named_inputs, to_tensor))
+
+
+def gradients(model: Any, inputs: Arrays) -> Arrays:
+    """The gradient of the loss by every weight."""
+    differentiated = copy.deepcopy(model)
+    _loss(differentiated, inputs).backward()
+    for parameter in differentiated.parameters():
+        parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    return weights(differentiated)
+
+
+def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
+    """The weights after one step of torch's optimiser."""
+    trained = copy.deepcopy(model)
+    if rule == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(trained.parameters(), lr=learning_rate)
+    else:
+        optimizer = torch.optim.Adam(trained.parameters(), lr=learning_rate, eps=epsilon)
+    _loss(trained, inputs).backward()
+    optimizer.step()
+    return weights(trained)
+
+
+def _loss(model: Any, inputs: Arrays) -> Any:
+    return model(**converted(inputs, to_tensor), return_loss=True).loss
+
+
+def compiled(model: Any, inputs: Arrays) -> Any:
+    """What the model returns under ``torch.compile``, whose own compiler needs a C++ one on the machine."""
+    compiler = "inductor" if shutil.which(os.environ.get("CXX", "g++")) else "aot_eager"
+    torch.compiler.reset()
+    with torch.no_grad():
+        return torch.compile(model, fullgraph=True, backend=compiler)(**converted(inputs, to_tensor))
+
+
+def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
+    """What the model returns after ``torch.export``, a file, and ``torch.export.load``."""
+    tensors: dict[str, Any] = converted(inputs, to_tensor)
+    torch.export.save(torch.export.export(model, (), tensors), directory / "model.pt2")
+    with torch.no_grad():
+        return torch.export.load(directory / "model.pt2").module()(**tensors)

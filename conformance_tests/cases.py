@@ -1,0 +1,166 @@
+"""The models that the ladder climbs: tiny, every size distinct, every weight nonzero, built to trip the known traps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.checkpoint import load_checkpoint
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.weights import WeightSpec, weight_specs
+from conformance_tests.oracle import Oracle
+
+LOGIT_SCALE = log(100)
+"""That of trained models: logits are compared at scale 100."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A configuration with weights.
+
+    Attributes:
+        name: shown in test ids.
+        config: of the full model.
+        weights: by their shared names, float32.
+    """
+
+    name: str
+    config: CLIPConfig
+    weights: dict[str, NDArray[np.float32]] = field(repr=False)
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """The reference model."""
+        return Oracle(self.config, self.weights)
+
+    def part(self, prefix: str) -> dict[str, NDArray[np.float32]]:
+        """The weights of a tower with its projection (``"text"`` or ``"vision"``)."""
+        parts = {"text": ("text_model.", "text_projection."), "vision": ("vision_model.", "visual_projection.")}
+        return {name: value for name, value in self.weights.items() if name.startswith(parts[prefix])}
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _config(text: dict[str, Any], vision: dict[str, Any], *, embed: int = 18) -> CLIPConfig:
+    text_defaults: dict[str, Any] = {
+        "vocab_size": 61,
+        "hidden_size": 24,
+        "intermediate_size": 52,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 11,
+        "eos_token_id": 57,  # larger ids exist: the largest is not the end
+    }
+    vision_defaults: dict[str, Any] = {
+        "hidden_size": 40,
+        "intermediate_size": 72,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 5,
+        "image_size": 21,
+        "patch_size": 7,
+    }
+    return CLIPConfig(
+        text_config=CLIPTextConfig(**{**text_defaults, "projection_dim": embed, **text}),
+        vision_config=CLIPVisionConfig(**{**vision_defaults, "projection_dim": embed, **vision}),
+        projection_dim=embed,
+    )
+
+
+def _heads(head_dim: int, heads: int, ratio: float) -> dict[str, Any]:
+    hidden = head_dim * heads
+    return {
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": int(hidden * ratio),
+        "num_hidden_layers": 1,
+    }
+
+
+CONFIGS = {
+    "base": _config({}, {}),
+    "largest-id-ends": _config({"eos_token_id": 2}, {}),
+    "gelu": _config({"hidden_act": "gelu"}, {"hidden_act": "gelu"}),
+    "gelu-tanh": _config({"hidden_act": "gelu_pytorch_tanh"}, {"hidden_act": "gelu_pytorch_tanh"}),
+    "mixed-activations": _config({"hidden_act": "gelu", "layer_norm_eps": 1e-3}, {"layer_norm_eps": 1e-6}),
+    "head-dim-64-80": _config(_heads(64, 2, 4.0), _heads(80, 2, 4.9231), embed=33),
+    "head-dim-88": _config(_heads(16, 3, 4.3637), _heads(88, 2, 4.3637), embed=32),
+    "patch-14-of-30": _config({}, {"image_size": 30, "patch_size": 14}),
+    "context-77": _config({"max_position_embeddings": 77, "num_hidden_layers": 1}, {"num_channels": 4}),
+}
+"""Head sizes 64, 80 and 88, MLP ratios not 4, pixels left over at the border, both end-of-text rules, all activations."""
+
+
+def generated_case(name: str, seed: int = 0) -> Case:
+    """The case of that name with random weights."""
+    return Case(name, CONFIGS[name], random_weights(CONFIGS[name], seed))
+
+
+def checkpoint_case(directory: Path) -> Case:
+    """The full model in a checkpoint directory, its weights as float32."""
+    loaded = load_checkpoint(directory, CLIPConfig)
+    return Case(directory.name, loaded.config, {name: np.array(value, np.float32) for name, value in loaded.weights})
+
+
+def random_weights(config: CLIPConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+    """Weights for which no part of the model is idle: no bias is 0, no scale is 1, attention is not uniform."""
+    generator = np.random.default_rng(seed)
+    return {spec.name: _random(spec, generator) for spec in weight_specs(config)}
+
+
+def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[np.float32]:
+    if spec.kind == "scalar":
+        return np.array(LOGIT_SCALE, np.float32)
+    value = generator.standard_normal(spec.shape)
+    if spec.kind in ("linear", "conv"):
+        value *= 1.3 / np.sqrt(np.prod(spec.shape[1:]))
+    elif spec.kind == "norm_scale":
+        value = 1 + 0.3 * value
+    else:
+        value *= 0.5 if spec.kind in ("embedding", "vector") else 0.3
+    return value.astype(np.float32)
+
+
+def text_inputs(
+    config: CLIPTextConfig, batch: int, *, seed: int = 1, length: int | None = None, positions: bool = False
+) -> dict[str, NDArray[np.int64]]:
+    """Ids and mask ``[batch, token]`` (and shifted positions) with ends at different places, padding at the right.
+
+    Ids that the other end-of-text rule would pool at stand before each end.
+    """
+    generator = np.random.default_rng(seed)
+    length = min(config.max_position_embeddings, 77 if length is None else length)
+    length -= 1 if positions else 0  # room to shift
+    legacy = config.eos_token_id == 2
+    end = config.vocab_size - 1 if legacy else config.eos_token_id
+    allowed = np.setdiff1d(np.arange(config.vocab_size), [end])
+    ids = generator.choice(allowed, (batch, length))
+    mask = np.zeros((batch, length), np.int64)
+    for row in range(batch):
+        place = length - 1 - row % (length - 2)
+        ids[row, place - 1] = 2 if legacy else max(allowed)
+        ids[row, place] = end
+        ids[row, place + 1 :] = (end, 0)[row % 2]  # both habits of padding
+        mask[row, : place + 1] = 1
+    inputs = {"input_ids": ids.astype(np.int64), "attention_mask": mask}
+    return {**inputs, "position_ids": np.arange(1, length + 1)[None]} if positions else inputs
+
+
+def pixel_inputs(
+    config: CLIPVisionConfig, batch: int, *, seed: int = 2, size: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
+    """Images ``[batch, channel, height, width]`` of unit-normal noise."""
+    height, width = size or (config.image_size, config.image_size)
+    shape = (batch, config.num_channels, height, width)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def full_inputs(config: CLIPConfig, texts: int, images: int) -> dict[str, NDArray[Any]]:
+    """Inputs of the full model."""
+    return {**text_inputs(config.text_config, texts), "pixel_values": pixel_inputs(config.vision_config, images)}

@@ -1,0 +1,162 @@
+"""The switches of the ladder, its fixtures, the rule that a failure points at the lowest broken rung, and the summary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance_tests.adapter import BACKENDS, load_adapter
+from conformance_tests.cases import CONFIGS, Case, checkpoint_case, generated_case
+from conformance_tests.comparison import Comparison
+from conformance_tests.tolerances import TOLERANCES
+
+RUNGS: dict[str, tuple[str, ...]] = {
+    "names": (),
+    "shapes": ("names",),
+    "layers": ("shapes",),
+    "blocks": ("layers",),
+    "towers": ("blocks",),
+    "hidden_states": ("towers",),
+    "logits": ("towers",),
+    "loss": ("logits",),
+    "gradients": ("loss",),
+    "step": ("gradients",),
+    "round_trip": ("names",),
+    "compiled": ("logits",),
+    "dtypes": ("logits",),
+    "traps": ("logits", "hidden_states"),
+}
+"""Each rung, which is one module of ``ladder``, with the rungs that it stands on."""
+
+LADDER = Path(__file__).parent / "ladder"
+_USAGE = (
+    f"the ladder tests one backend per process: pytest conformance_tests --backend {'|'.join(BACKENDS)} "
+    "(or --backend package.module for one of your own)"
+)
+
+comparison_key = pytest.StashKey[Comparison]()
+broken_key = pytest.StashKey[dict[str, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance")
+    group.addoption("--backend", help=f"{', '.join(BACKENDS)}, or a module with an adapter's functions")
+    group.addoption("--checkpoint", type=Path, help="climb with this checkpoint directory, not with generated cases")
+    group.addoption("--case", action="append", choices=list(CONFIGS), help="only these generated cases")
+    group.addoption("--all-rungs", action="store_true", help="also run rungs above a broken one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[comparison_key] = Comparison()
+    config.stash[broken_key] = {}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--backend`` only the ladder runs: other tests here need other frameworks, or none."""
+    outside = LADDER not in (collection_path, *collection_path.parents, collection_path / "ladder")
+    if config.getoption("--backend", None) and outside and Path(__file__).parent in collection_path.parents:
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The ladder without a backend is an error, not a skip; its rungs run in order."""
+    if any(rung_of(item) for item in items) and not config.getoption("--backend", None):
+        raise pytest.UsageError(_USAGE)
+    order = list(RUNGS)
+    items.sort(key=lambda item: order.index(rung_of(item)) if rung_of(item) else -1)
+
+
+def rung_of(item: pytest.Item) -> str:
+    """The rung that a test belongs to, or nothing."""
+    return item.path.stem.removeprefix("test_") if item.path.parent == LADDER else ""
+
+
+def below(rung: str) -> Iterator[str]:
+    """The rungs that a rung stands on, lowest first."""
+    for lower in RUNGS[rung]:
+        yield from below(lower)
+        yield lower
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    broken = item.config.stash[broken_key]
+    if rung_of(item) and not item.config.getoption("--all-rungs"):
+        lowest = next((rung for rung in below(rung_of(item)) if rung in broken), None)
+        if lowest:
+            pytest.skip(f"lower rung '{lowest}' is broken: {broken[lowest]} (--all-rungs runs this anyway)")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.failed and rung_of(item):
+        item.config.stash[broken_key].setdefault(rung_of(item), item.name)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    largest = config.stash[comparison_key].largest
+    if not largest:
+        return
+    terminalreporter.section(f"largest errors, backend {config.getoption('--backend')}")
+    for measure in TOLERANCES:
+        if measure in largest:
+            error, what = largest[measure]
+            terminalreporter.line(f"{measure:<32} {error:9.2e}  of {TOLERANCES[measure].limit:7.0e}  {what}")
+    broken = config.stash[broken_key]
+    lowest = next((rung for rung in RUNGS if rung in broken), None)
+    if lowest:
+        terminalreporter.line(f"lowest broken rung: {lowest} ({broken[lowest]})", red=True)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """``case`` stands for every case; ``base`` for the first: both are the checkpoint, if one was given."""
+    chosen = [metafunc.config.getoption("--checkpoint")]
+    if chosen == [None]:
+        chosen = metafunc.config.getoption("--case") or list(CONFIGS)
+    for name, values in (("case", chosen), ("base", chosen[:1])):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, values, indirect=True, scope="session", ids=str)
+
+
+@cache
+def _case(chosen: Path | str) -> Case:
+    return checkpoint_case(chosen) if isinstance(chosen, Path) else generated_case(chosen)
+
+
+@pytest.fixture(scope="session")
+def case(request: pytest.FixtureRequest) -> Case:
+    """Each model of the ladder."""
+    return _case(request.param)
+
+
+@pytest.fixture(scope="session")
+def base(request: pytest.FixtureRequest) -> Case:
+    """The first model of the ladder."""
+    return _case(request.param)
+
+
+@pytest.fixture(scope="session")
+def backend(pytestconfig: pytest.Config) -> Any:
+    """The adapter module."""
+    try:
+        return load_adapter(pytestconfig.getoption("--backend"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+@pytest.fixture(scope="session")
+def compare(pytestconfig: pytest.Config) -> Comparison:
+    """Compares and records."""
+    return pytestconfig.stash[comparison_key]
+
+
+@pytest.fixture(scope="session")
+def model_of(backend: Any) -> Callable[[Case], Any]:
+    """The full model of a case in the backend, built once."""
+    return cache(lambda case: backend.build("model", case.config, case.weights))

@@ -1,0 +1,35 @@
+"""Half precision: the reference gets the same rounded weights, so what is measured is arithmetic."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from conformance_tests.adapter import flat
+from conformance_tests.cases import full_inputs
+from conformance_tests.oracle import Oracle
+
+NARROW = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_outputs(backend, case, compare, dtype):
+    model = backend.build("model", case.config, case.weights, dtype=dtype)
+    rounded = {name: value.astype(NARROW[dtype]) for name, value in case.weights.items()}
+    inputs = full_inputs(case.config, 3, 2)
+    options = {"output_hidden_states": True, "output_attentions": True}
+    got = flat(backend.call(model, "", **inputs, **options), backend.to_array)
+    expected = flat({**Oracle(case.config, rounded).outputs(inputs), "loss": None}, np.asarray)
+    compare.close(f"dtypes: {dtype}", dtype, got, expected)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_dtype_of_every_field(backend, base, dtype):
+    """Logits and loss are float32; everything else has the dtype of the weights."""
+    model = backend.build("model", base.config, base.weights, dtype=dtype)
+    output = flat(
+        backend.call(model, "", **full_inputs(base.config, 2, 2), return_loss=True, output_attentions=True),
+        backend.to_array,
+    )
+    wide = {name for name, value in output.items() if value.dtype == np.float32}
+    assert wide == {"loss", "logits_per_image", "logits_per_text"}
+    assert {value.dtype for name, value in output.items() if name not in wide} == {NARROW[dtype]}

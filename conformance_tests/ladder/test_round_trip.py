@@ -1,0 +1,42 @@
+"""What is saved is what is loaded, byte for byte, whole or in shards, by every class."""
+
+import pytest
+from safetensors import safe_open
+
+from conformance_tests.adapter import CLASSES, config_of, specs_of
+from conformance_tests.comparison import equal
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("max_shard_size", ["5GB", 9000], ids=["one file", "shards"])
+def test_saved_and_loaded(backend, base, tmp_path, dtype, max_shard_size):
+    model = backend.build("model", base.config, base.weights, dtype=dtype)
+    backend.save(model, tmp_path, max_shard_size=max_shard_size)
+    assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (max_shard_size != "5GB")
+    loaded = backend.load("model", tmp_path, dtype="auto")
+    equal("loaded", backend.weights(loaded), backend.weights(model))
+    assert loaded.config == base.config
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_class_reads_its_part_of_a_full_checkpoint(backend, base, tmp_path, kind):
+    backend.save(backend.build("model", base.config, base.weights), tmp_path)
+    expected = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
+    equal(kind, backend.weights(backend.load(kind, tmp_path)), expected)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_class_saves_and_loads_itself(backend, base, tmp_path, kind):
+    given = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
+    backend.save(backend.build(kind, config_of(kind, base.config), given), tmp_path)
+    equal(kind, backend.weights(backend.load(kind, tmp_path)), given)
+
+
+def test_file_holds_the_shared_names(backend, base, tmp_path):
+    """What other libraries see: names, shapes, and the header that transformers 4 insists on."""
+    backend.save(backend.build("model", base.config, base.weights), tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "numpy") as file:
+        assert file.metadata()["format"] == "pt"
+        stored = {name: file.get_tensor(name) for name in base.weights}
+        assert set(file.keys()) == set(base.weights)
+    equal("the file", stored, base.weights)

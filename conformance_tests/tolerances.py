@@ -1,0 +1,45 @@
+"""Every tolerance of the suite, each with the measured noise that it came from.
+
+An error is the largest difference of a field, divided by the largest expected value of the field (``relative``), or as it
+is (logits, which are compared at scale 100, and loss). Noise is the largest error of the three backends' float32 CPU runs
+over all generated cases, as the summary of a passing run prints it; a tolerance is a few times that, so that another CPU's
+order of summation passes and no defect of ``meta`` does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The largest error that passes.
+
+    Attributes:
+        limit: of the error.
+        noise: the error that was measured.
+        relative: whether errors are divided by the largest expected value of their field.
+    """
+
+    limit: float
+    noise: float
+    relative: bool = True
+
+
+TOLERANCES = {
+    "layers": Tolerance(1e-5, 1e-6),
+    "layers: std 1e-3": Tolerance(1e-5, 1e-6),
+    "layers: mean 300": Tolerance(1e-3, 1e-5),
+    "layers: constant + 1e-4 noise": Tolerance(1e-3, 1.4e-4),
+    "blocks": Tolerance(1e-5, 1e-6),
+    "towers": Tolerance(1e-5, 1e-6),
+    "hidden_states": Tolerance(1e-5, 1e-6),
+    "logits": Tolerance(2e-4, 2e-5, relative=False),
+    "loss": Tolerance(2e-4, 2e-5, relative=False),
+    "gradients": Tolerance(1e-4, 1e-5),
+    "step": Tolerance(1e-4, 1e-5),
+    "compiled": Tolerance(1e-4, 1e-5),
+    "dtypes: bfloat16": Tolerance(3e-2, 1e-2),
+    "dtypes: float16": Tolerance(1e-2, 1e-3),
+    "traps": Tolerance(1e-5, 1e-6),
+}
