@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.files import write_text_atomically
-from clip_core.tokenizer_base import BUILTIN_MAX_LENGTH, Columns, TokenizerBase
-from clip_core.tokenizer_bpe import BytePairEncoder, merges_text, vocabulary_json
+from clip_core.tokenizer_base import Columns, TokenizerBase
+from clip_core.tokenizer_bpe import BytePairEncoder, Merge, merges_text, vocabulary_json
 from clip_core.tokenizer_files import (
     MERGES_FILE,
     VOCABULARY_FILE,
@@ -20,10 +20,10 @@ from clip_core.tokenizer_files import (
     MergesSource,
     VocabularySource,
     load_table,
-    read_table,
 )
 from clip_core.tokenizer_options import EncodeOptions, Row, Segment, Truncation
 from clip_core.tokenizer_padding import Ids, pad_rows, truncate
+from clip_core.tokenizer_saved import BUILTIN_MAX_LENGTH
 from clip_core.tokenizer_text import (
     END_OF_TEXT,
     END_OF_WORD,
@@ -251,8 +251,8 @@ class CLIPTokenizer(TokenizerBase):
     # ---- files
 
     @classmethod
-    def _from_directory(cls, directory: Path, settings: Mapping[str, Any]) -> Self:
-        return cls(*read_table(directory), **settings)
+    def _from_table(cls, vocabulary: dict[str, int], merges: list[Merge], settings: Mapping[str, Any]) -> Self:
+        return cls(vocabulary, merges, **settings)
 
     def save_vocabulary(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None

@@ -1,19 +1,14 @@
-"""What both tokenizers share: the documented call, padding, loading and saving."""
+"""The call that both tokenizers share, with everything that it can be asked for."""
 
 from __future__ import annotations
 
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from os import PathLike
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from clip_core.batch import BatchEncoding
 from clip_core.errors import InputError
-from clip_core.hub import resolve_checkpoint
-from clip_core.tokenizer_bpe import MERGE_COUNT, builtin_table
-from clip_core.tokenizer_files import AddedToken, TokenizerSettings, read_settings, write_settings
 from clip_core.tokenizer_options import (
     EncodeOptions,
     Row,
@@ -25,138 +20,19 @@ from clip_core.tokenizer_options import (
     resolve_strategies,
 )
 from clip_core.tokenizer_padding import columns_of, pad_rows, tensor_type_of
-from clip_core.tokenizer_tokens import TokenTable
+from clip_core.tokenizer_saved import SavedTokenizer
 
 logger = logging.getLogger(__name__)
-
-BUILTIN_MAX_LENGTH = 77
-"""The context length of every CLIP that OpenAI released."""
 
 Columns = dict[str, list[Any]]
 
 
-class TokenizerBase(TokenTable):
+class TokenizerBase(SavedTokenizer):
     """The public surface of transformers 4.57's CLIP tokenizers; subclasses turn rows of text into columns of ids."""
 
     @abstractmethod
     def _encode_rows(self, rows: list[Row], options: EncodeOptions) -> Columns:
         """Encode, cut and pad; one entry per row in every column, or one per piece when a row overflows."""
-
-    @abstractmethod
-    def save_vocabulary(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write `vocab.json` and `merges.txt`; their paths."""
-
-    @abstractmethod
-    def _restore(self, added: Mapping[int, AddedToken]) -> None:
-        """Add saved tokens under the ids that they had."""
-
-    @classmethod
-    @abstractmethod
-    def _from_directory(cls, directory: Path, settings: Mapping[str, Any]) -> Self:
-        """Build from the table in a directory and the arguments of the constructor."""
-
-    # ---- loading and saving
-
-    @classmethod
-    def from_merges(cls, merge_count: int = MERGE_COUNT, model_max_length: int = BUILTIN_MAX_LENGTH) -> Self:
-        """A tokenizer of CLIP's first `merge_count` merges: a vocabulary of `merge_count + 514` tokens.
-
-        For small models. Texts are cleaned and cut into words as ever; where merges are missing, a word gets more and
-        shorter tokens. The special tokens have the last two ids. All 48,894 merges make the tokenizer of CLIP.
-
-        Raises:
-            InputError: CLIP has no such number of merges.
-        """
-        return cls(*builtin_table(merge_count), model_max_length=model_max_length)  # type: ignore[call-arg]
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-        unk_token: str | None = None,
-        bos_token: str | None = None,
-        eos_token: str | None = None,
-        pad_token: str | None = None,
-        model_max_length: int | None = None,
-        padding_side: str | None = None,
-        truncation_side: str | None = None,
-        clean_up_tokenization_spaces: bool | None = None,
-        allow_special_in_text: bool | None = None,
-    ) -> Self:
-        """Load from a checkpoint directory or name; settings given here win over those in its files.
-
-        Raises:
-            CheckpointNotFoundError: no such checkpoint, or it has no tokenizer.
-            CheckpointFormatError: a file of it is cut or corrupt.
-        """
-        directory = resolve_checkpoint(
-            name_or_path, subfolder=subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
-        )
-        saved = read_settings(directory)
-        settings: dict[str, Any] = {
-            "unk_token": saved.unk_token,
-            "bos_token": saved.bos_token,
-            "eos_token": saved.eos_token,
-            "pad_token": saved.pad_token,
-            "model_max_length": saved.model_max_length,
-            "padding_side": saved.padding_side,
-            "truncation_side": saved.truncation_side,
-            "clean_up_tokenization_spaces": saved.clean_up_tokenization_spaces,
-            "allow_special_in_text": not saved.split_special_tokens,
-            "errors": saved.errors,
-            "additional_special_tokens": saved.additional_special_tokens,
-        }
-        given = {
-            "unk_token": unk_token,
-            "bos_token": bos_token,
-            "eos_token": eos_token,
-            "pad_token": pad_token,
-            "model_max_length": model_max_length,
-            "padding_side": padding_side,
-            "truncation_side": truncation_side,
-            "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
-            "allow_special_in_text": allow_special_in_text,
-        }
-        settings |= {name: value for name, value in given.items() if value is not None}
-        tokenizer = cls._from_directory(
-            directory, {name: value for name, value in settings.items() if value is not None}
-        )
-        tokenizer._restore(saved.added_tokens)
-        return tokenizer
-
-    def save_pretrained(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write the tokenizer's files, so that this class and transformers 4 load them; their paths."""
-        directory = Path(save_directory)
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        written = write_settings(directory, self._settings(), type(self).__name__.removesuffix("Fast"), prefix)
-        return (*map(str, written), *self.save_vocabulary(directory, filename_prefix))
-
-    def _settings(self) -> TokenizerSettings:
-        return TokenizerSettings(
-            bos_token=self.bos_token,
-            eos_token=self.eos_token,
-            unk_token=self.unk_token,
-            pad_token=self.pad_token,
-            additional_special_tokens=tuple(self.additional_special_tokens),
-            model_max_length=self.model_max_length,
-            padding_side=self.padding_side,
-            truncation_side=self.truncation_side,
-            clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
-            errors=self.errors,
-            split_special_tokens=not self.allow_special_in_text,
-            added_tokens=self.added_tokens_decoder,
-        )
-
-    # ---- encoding
 
     def __call__(
         self,
@@ -209,8 +85,6 @@ class TokenizerBase(TokenTable):
             InputError: an empty batch, an unknown strategy, rows that cannot be cut to `max_length`, or that differ
                 in length where tensors were asked for.
         """
-        if text is None and text_target is None:
-            raise InputError("expected text or text_target, got neither")
         pads, cuts, length = resolve_strategies(padding, truncation, max_length, self.model_max_length)
         options = EncodeOptions(
             add_special_tokens=add_special_tokens,
@@ -228,11 +102,15 @@ class TokenizerBase(TokenTable):
             return_offsets_mapping=return_offsets_mapping,
             return_length=return_length,
         )
-        if text is None:
-            return self._encode(text_target, text_pair_target, options, return_tensors, verbose)
-        encoding = self._encode(text, text_pair, options, return_tensors, verbose)
+        target = None
         if text_target is not None:
             target = self._encode(text_target, text_pair_target, options, return_tensors, verbose)
+        if text is None and target is not None:
+            return target
+        if text is None:
+            raise InputError("expected text or text_target, got neither")
+        encoding = self._encode(text, text_pair, options, return_tensors, verbose)
+        if target is not None:
             encoding["labels"] = target["input_ids"]
         return encoding
 

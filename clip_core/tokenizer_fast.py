@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Self
 from clip_core.batch import BatchEncoding
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.files import write_text_atomically, written_beside
-from clip_core.tokenizer_base import BUILTIN_MAX_LENGTH, Columns, TokenizerBase
-from clip_core.tokenizer_bpe import merges_text
+from clip_core.tokenizer_base import Columns, TokenizerBase
+from clip_core.tokenizer_bpe import Merge, merges_text
 from clip_core.tokenizer_files import (
     MERGES_FILE,
     TOKENIZER_FILE,
@@ -27,10 +27,10 @@ from clip_core.tokenizer_files import (
     MergesSource,
     VocabularySource,
     load_table,
-    read_table,
 )
 from clip_core.tokenizer_options import EncodeOptions, Padding, Row, Truncation
 from clip_core.tokenizer_rust import build_backend, read_backend, surround
+from clip_core.tokenizer_saved import BUILTIN_MAX_LENGTH
 from clip_core.tokenizer_text import END_OF_TEXT, END_OF_WORD, START_OF_TEXT
 
 if TYPE_CHECKING:
@@ -109,13 +109,13 @@ class CLIPTokenizerFast(TokenizerBase):
 
     @property
     def vocab_size(self) -> int:
-        return self.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+        return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=False))
 
     def __len__(self) -> int:
-        return self.backend_tokenizer.get_vocab_size(with_added_tokens=True)
+        return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=True))
 
     def get_vocab(self) -> dict[str, int]:
-        return self.backend_tokenizer.get_vocab(with_added_tokens=True)
+        return dict(self.backend_tokenizer.get_vocab(with_added_tokens=True))
 
     @property
     def added_tokens_decoder(self) -> dict[int, AddedToken]:
@@ -181,28 +181,30 @@ class CLIPTokenizerFast(TokenizerBase):
         with self._lock:
             self.backend_tokenizer.no_truncation()
             self.backend_tokenizer.no_padding()
-            return self.backend_tokenizer.encode(text, add_special_tokens=False).tokens
+            return list(self.backend_tokenizer.encode(text, add_special_tokens=False).tokens)
 
     # ---- ids and tokens
 
     def _token_to_id(self, token: str) -> int | None:
-        return self.backend_tokenizer.token_to_id(token)
+        index: int | None = self.backend_tokenizer.token_to_id(token)
+        return index
 
     def _id_to_token(self, index: int) -> str | None:
-        return self.backend_tokenizer.id_to_token(index)
+        token: str | None = self.backend_tokenizer.id_to_token(index)
+        return token
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         """The text behind tokens, `</w>` still in it, as the fast tokenizer of transformers gives it."""
-        return self.backend_tokenizer.decoder.decode(tokens)
+        return str(self.backend_tokenizer.decoder.decode(tokens))
 
     def _join(self, ids: list[int], skip_special_tokens: bool) -> str:
-        text = self.backend_tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        text: str = self.backend_tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
         return text.replace(END_OF_WORD, " ").strip()
 
     def _add(self, tokens: Sequence[AddedToken]) -> int:
         import tokenizers
 
-        return self.backend_tokenizer.add_tokens([tokenizers.AddedToken(**asdict(token)) for token in tokens])
+        return int(self.backend_tokenizer.add_tokens([tokenizers.AddedToken(**asdict(token)) for token in tokens]))
 
     def _restore(self, added: Mapping[int, AddedToken]) -> None:
         known = self.added_tokens_decoder
@@ -222,7 +224,11 @@ class CLIPTokenizerFast(TokenizerBase):
     def _from_directory(cls, directory: Path, settings: Mapping[str, Any]) -> Self:
         if (directory / TOKENIZER_FILE).exists():
             return cls(tokenizer_file=directory / TOKENIZER_FILE, **settings)
-        return cls(*read_table(directory), **settings)
+        return super()._from_directory(directory, settings)
+
+    @classmethod
+    def _from_table(cls, vocabulary: dict[str, int], merges: list[Merge], settings: Mapping[str, Any]) -> Self:
+        return cls(vocabulary, merges, **settings)
 
     def save_vocabulary(
         self, save_directory: str | PathLike[str], filename_prefix: str | None = None

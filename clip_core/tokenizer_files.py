@@ -134,13 +134,14 @@ def read_settings(directory: Path) -> TokenizerSettings:
     config = _without_none(_read_optional(path))
     special = {**_read_optional(directory / SPECIAL_TOKENS_FILE), **config}
     try:
+        named: dict[str, Any] = {name: config[name] for name in _PLAIN_SETTINGS if name in config}
+        named |= {name: _content(special[name]) for name in SPECIAL_TOKEN_NAMES if special.get(name) is not None}
         settings = TokenizerSettings(
-            **{setting: config[setting] for setting in _PLAIN_SETTINGS if setting in config},
-            **{name: _content(special[name]) for name in SPECIAL_TOKEN_NAMES if special.get(name) is not None},
+            **named,
             additional_special_tokens=tuple(map(_content, special.get("additional_special_tokens", ()))),
             added_tokens=_read_added_tokens(directory, config),
         )
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointFormatError(
             f"{path}: expected the settings of a tokenizer, got one that is not: {error}"
         ) from None

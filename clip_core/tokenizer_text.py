@@ -34,7 +34,8 @@ def clean_text(text: str) -> str:
     import regex
 
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
-    return regex.sub(r"\s+", " ", text).strip().lower()
+    text = regex.sub(r"\s+", " ", text)
+    return text.strip().lower()
 
 
 @cache

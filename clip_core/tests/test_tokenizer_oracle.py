@@ -1,4 +1,4 @@
-"""Both tokenizers against transformers 4.57, whose slow tokenizer with ftfy is OpenAI's."""
+"""Both tokenizers against transformers 4.57, whose slow tokenizer with ftfy is nearly OpenAI's."""
 
 import json
 import random
@@ -31,7 +31,9 @@ def pair(request, tmp_path_factory):
 
 def test_random_strings_get_the_same_ids_and_decode_the_same(pair):
     ours, theirs = pair
-    strings = list(random_strings(1500, random.Random(3)))
+    # Where there is a "<", transformers' slow tokenizer is not OpenAI's: it leaves HTML entities as they are, and looks
+    # for special tokens before it splits the text into words.
+    strings = [text for text in random_strings(1500, random.Random(3)) if "<" not in text]
     ids = [theirs.encode(text) for text in strings]
     assert [ours.encode(text) for text in strings] == ids
     assert [ours.decode(row) for row in ids] == [theirs.decode(row) for row in ids]
@@ -41,7 +43,6 @@ def test_random_strings_get_the_same_ids_and_decode_the_same(pair):
 @given(text=texts)
 def test_any_text_gets_the_same_tokens(pair, text):
     ours, theirs = pair
-    # transformers cuts the text at special tokens before ftfy sees it, OpenAI and we do not.
     assert ours.tokenize(text) == theirs.tokenize(text)
 
 
@@ -85,6 +86,7 @@ def test_files_are_those_that_transformers_writes(pair, tmp_path):
     for name in tables:
         assert (tmp_path / "ours" / name).read_bytes() == (tmp_path / "theirs" / name).read_bytes(), name
     mine, upstream = (json.loads((tmp_path / who / "tokenizer_config.json").read_text()) for who in ("ours", "theirs"))
+    assert upstream.pop("extra_special_tokens") == {}  # of other models
     assert {name: mine.get(name) for name in upstream} == upstream
     assert type(ours).from_pretrained(tmp_path / "theirs").encode("a cat") == theirs.encode("a cat")
 
