@@ -47,11 +47,15 @@ def check_text_input(
         )
     if mask_shape is not None and not _agree(mask_shape, ids_shape):
         raise InputError(
-            f"attention_mask: expected the shape of input_ids {_show(ids_shape)}, got {_show(mask_shape)}."
+            f"attention_mask: expected the shape of input_ids {_show(ids_shape)}, got {_show(mask_shape)}. "
+            "Take both from the same call of the tokenizer."
         )
     if position_shape is not None and not _agree(position_shape, (*ids_shape[:-2], None, length)):
         expected = _show(ids_shape)
-        raise InputError(f"position_ids: expected {expected} or [1, {length}], got {_show(position_shape)}.")
+        raise InputError(
+            f"position_ids: expected {expected} or [1, {length}], got {_show(position_shape)}. "
+            "Leave them out to count from 0."
+        )
 
 
 def check_text_values(
@@ -83,8 +87,12 @@ def _check_range(values: NDArray[Any], limit: int, name: str, advice: str) -> No
 
 
 def _check_mask(mask: NDArray[Any]) -> None:
-    if not np.isin(mask, (0, 1)).all():
-        raise InputError("attention_mask: expected only 1 (a token) and 0 (padding), got other values.")
+    others = mask[~np.isin(mask, (0, 1))]
+    if others.size:
+        raise InputError(
+            f"attention_mask: expected only 1 (a token) and 0 (padding), got {others[0]}. "
+            "Pass the tokenizer's mask, not one that is added to attention scores."
+        )
     empty = np.flatnonzero(~mask.astype(bool).any(axis=-1))
     if empty.size:
         raise InputError(f"attention_mask: row {empty[0]} has no token. Drop the row, or mask with 1 what is text.")
@@ -115,7 +123,7 @@ def check_pixel_input(shape: Sizes, dtype: str, config: CLIPVisionConfig, interp
     _, channels, height, width = shape
     if channels not in (None, config.num_channels):
         last = " The channels seem to be last: transpose to [batch, channel, height, width]."
-        hint = last if width == config.num_channels else ""
+        hint = last if width == config.num_channels else " Prepare images with CLIPImageProcessor."
         raise InputError(f"pixel_values: expected {config.num_channels} channels, got {_show(shape)}.{hint}")
     size, patch = config.image_size, config.patch_size
     if not interpolate_pos_encoding and (height not in (None, size) or width not in (None, size)):
@@ -124,7 +132,9 @@ def check_pixel_input(shape: Sizes, dtype: str, config: CLIPVisionConfig, interp
             "Resize the images, or pass interpolate_pos_encoding=True."
         )
     if any(side is not None and side < patch for side in (height, width)):
-        raise InputError(f"pixel_values: expected at least one patch of {patch} pixels, got {height} x {width}.")
+        raise InputError(
+            f"pixel_values: expected at least one patch of {patch} pixels, got {height} x {width}. Enlarge the images."
+        )
 
 
 def check_pair_counts(images: int | None, texts: int | None) -> None:
@@ -134,7 +144,10 @@ def check_pair_counts(images: int | None, texts: int | None) -> None:
         InputError: the counts differ.
     """
     if images != texts and images is not None and texts is not None:
-        raise InputError(f"return_loss: expected as many images as texts, in pairs, got {images} and {texts}.")
+        raise InputError(
+            f"return_loss: expected as many images as texts, in pairs, got {images} and {texts}. "
+            "Leave out return_loss where they are no pairs."
+        )
 
 
 def _agree(shape: Sizes, wanted: Sizes) -> bool:

@@ -94,7 +94,10 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
     def _read_header(self, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
         if size < 8:
             raise self._broken(f"expected at least 8 bytes, got {size}")
-        length = int.from_bytes(file.read(8), "little")
+        start = file.read(8)
+        if start == b"version ":
+            raise self._broken("it is a Git LFS pointer to the file (run git lfs pull)")
+        length = int.from_bytes(start, "little")
         if length > min(size - 8, _MAX_HEADER_BYTES):
             raise self._broken(f"its header claims {length} bytes, the file has {size - 8} after the length")
         try:
@@ -119,9 +122,12 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
 
     def _read_entry(self, name: str, entry: Any, data_start: int, size: int) -> TensorEntry:
         try:
-            dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+            code, shape, (start, stop) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         except (KeyError, TypeError, ValueError) as error:
-            raise self._broken(f"the entry of {name!r} is malformed or of an unknown dtype ({error!r})") from error
+            raise self._broken(f"the entry of {name!r} is malformed ({error!r})") from error
+        dtype = _DTYPES.get(str(code))
+        if dtype is None:
+            raise self._broken(f"{name!r}: expected a dtype of {', '.join(_DTYPES)}, got {code!r}")
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
             raise self._broken(f"the entry of {name!r} has a shape or an offset that is no natural number")
         if stop - start != math.prod(shape) * dtype.itemsize:
