@@ -1,7 +1,7 @@
 """Checkpoint directories in the Hugging Face layout: ``config.json`` and ``model.safetensors``, or shards and an index.
 
-Reading maps the files into memory. Writing goes to temporary names; one rename or one unlink switches from the old
-weights to the new ones, so that a save killed at any moment leaves a whole checkpoint.
+Reading maps the files into memory. Writing goes to temporary names, and all files of a save take their places at one
+moment, so that a save killed at any moment leaves the old checkpoint or the new one, whole.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
-from clip_core.files import read_json, write_text_atomically, written_beside
+from clip_core.files import FileSwitch, finish_switch, read_json
 from clip_core.hub import resolve_checkpoint
 from clip_core.safetensors_file import SafetensorsFile, TensorEntry, write_safetensors
 from clip_core.weights import match_weights, weight_specs
@@ -169,39 +168,26 @@ def save_checkpoint(
     described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
     described.pop("torch_dtype", None)
     config_text = json.dumps(described, indent=2, sort_keys=True) + "\n"
-    if len(shards) == 1:
-        _save_single(directory, layout, weights, config_text)
-    else:
-        _save_shards(directory, shards, layout, weights, config_text)
+    finish_switch(directory)
+    files = [SINGLE_FILE] if len(shards) == 1 else _shard_names(directory, len(shards))
+    with FileSwitch(directory) as switch:
+        for file, names in zip(files, shards, strict=True):
+            part = {name: layout[name] for name in names}
+            write_safetensors(switch.write(file), part, _in_order(part, weights), {"format": "pt"})
+        switch.write("config.json").write_text(config_text, encoding="utf-8")
+        if len(shards) > 1:
+            switch.write(INDEX_FILE).write_text(_index_text(files, shards, layout), encoding="utf-8")
+        switch.remove(_weight_files(directory) - set(switch.renames.values()))
 
 
 _Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 
-def _save_single(directory: Path, layout: _Layout, weights: Mapping[str, NDArray[Any]], config_text: str) -> None:
-    with written_beside(directory / SINGLE_FILE) as temporary:
-        write_safetensors(temporary, layout, _in_order(layout, weights), {"format": "pt"})
-        write_text_atomically(directory / "config.json", config_text)
-    _remove_stale(directory, keep=set())
-
-
-def _save_shards(
-    directory: Path, shards: list[list[str]], layout: _Layout, weights: Mapping[str, NDArray[Any]], config_text: str
-) -> None:
-    """Shards get names that the old checkpoint does not use; the index, renamed last, switches to them."""
-    files = _shard_names(directory, len(shards))
-    with ExitStack() as stack:
-        for file, names in zip(files, shards, strict=True):
-            temporary = stack.enter_context(written_beside(directory / file))
-            part = {name: layout[name] for name in names}
-            write_safetensors(temporary, part, _in_order(part, weights), {"format": "pt"})
+def _index_text(files: list[str], shards: list[list[str]], layout: _Layout) -> str:
     weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
     total = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    write_text_atomically(directory / "config.json", config_text)
-    write_text_atomically(directory / INDEX_FILE, json.dumps(index, indent=2) + "\n")
-    (directory / SINGLE_FILE).unlink(missing_ok=True)  # readers prefer it to the index
-    _remove_stale(directory, keep={*files, INDEX_FILE})
+    return json.dumps(index, indent=2) + "\n"
 
 
 def _in_order(layout: _Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
@@ -209,20 +195,18 @@ def _in_order(layout: _Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[
 
 
 def _shard_names(directory: Path, count: int) -> list[str]:
-    for stem in ("model", "model-a", "model-b"):
-        names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-        if not any((directory / name).exists() for name in names):
-            return names
-    raise InputError(f"{directory}: holds the shards of several interrupted saves; delete those that no index names.")
+    """Names that the checkpoint in the directory does not use: who reads it meanwhile never gets a part of the new."""
+    index = directory / INDEX_FILE
+    used = set(read_json(index).get("weight_map", {}).values()) if index.exists() else set()
+    stem = "model-a" if f"model-00001-of-{count:05d}.safetensors" in used else "model"
+    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
 
 
-def _remove_stale(directory: Path, keep: set[str]) -> None:
-    """Deletes the weight files that the switch has left without use."""
-    if INDEX_FILE not in keep:
-        (directory / INDEX_FILE).unlink(missing_ok=True)
-    for file in directory.glob("model*-of-*.safetensors"):
-        if re.fullmatch(r"model(-[ab])?-\d{5}-of-\d{5}\.safetensors", file.name) and file.name not in keep:
-            file.unlink()
+def _weight_files(directory: Path) -> set[str]:
+    """Names of the files of weights, and of their index, as this module writes them."""
+    shard = re.compile(r"model(-a)?-\d{5}-of-\d{5}\.safetensors")
+    names = {file.name for file in directory.iterdir()}
+    return {name for name in names if name in (SINGLE_FILE, INDEX_FILE) or shard.fullmatch(name)}
 
 
 def _plan_shards(layout: _Layout, max_bytes: int) -> list[list[str]]:

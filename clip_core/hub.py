@@ -14,6 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
+from clip_core.files import finish_switch
 
 EMBEDDED_NAME = "triclip-emoji"
 _EMBEDDED_ROOT = Path(__file__).parent / "pretrained"
@@ -38,6 +39,8 @@ def resolve_checkpoint(
         cache_dir: where the Hugging Face cache is; ``$HF_HUB_CACHE``, ``$HF_HOME/hub`` or its default place otherwise.
         local_files_only: never download (also when ``HF_HUB_OFFLINE=1``).
 
+    A save in it that was killed in the midst of its renames is completed.
+
     Raises:
         CheckpointNotFoundError: nothing under that name; the message says where was looked.
         MissingExtraError: the name must be downloaded and ``huggingface_hub`` is not installed.
@@ -45,6 +48,7 @@ def resolve_checkpoint(
     directory = _directory(os.fspath(name_or_path), revision, cache_dir, local_files_only) / subfolder
     if not directory.is_dir():
         raise CheckpointNotFoundError(f"{name_or_path}: the checkpoint has no folder {subfolder!r}.")
+    finish_switch(directory)
     return directory
 
 

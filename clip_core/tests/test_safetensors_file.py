@@ -73,7 +73,7 @@ def entry(start, stop, shape=(1,), dtype="F32"):
         ({"a": entry(0, 4, (-1, -1))}, b"x" * 4, "no natural number"),
         ({"a": entry(0, 4, (1.0,))}, b"x" * 4, "no natural number"),
         ({"a": entry(4, 0)}, b"x" * 4, "does not fill"),
-        ({"a": entry(0, 4, dtype="F4")}, b"x" * 4, "unknown dtype"),
+        ({"a": entry(0, 4, dtype="F4")}, b"x" * 4, "expected a dtype of F64, F32.*got 'F4'"),
         ({"a": {"dtype": "F32"}}, b"", "malformed"),
         ({"a": 3}, b"", "malformed"),
         ({"__metadata__": {"a": 3}}, b"", "string to string"),
