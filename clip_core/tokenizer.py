@@ -30,7 +30,6 @@ from clip_core.tokenizer_text import (
     START_OF_TEXT,
     clean_text,
     from_symbols,
-    to_symbols,
     word_pattern,
 )
 
@@ -186,7 +185,7 @@ class CLIPTokenizer(TokenizerBase):
             if self._special_words and word in (START_OF_TEXT, END_OF_TEXT):
                 tokens.append(word)
             else:
-                tokens.extend(self._encoder.split(to_symbols(word)))
+                tokens.extend(self._encoder.split(word))
         return tokens
 
     # ---- ids and tokens

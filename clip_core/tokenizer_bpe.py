@@ -10,12 +10,12 @@ import gzip
 import json
 from collections.abc import Sequence
 from functools import cache
-from itertools import pairwise
+from heapq import heappop, heappush
 from pathlib import Path
 
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.files import read_json
-from clip_core.tokenizer_text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT
+from clip_core.tokenizer_text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT, to_symbols
 
 Merge = tuple[str, str]
 
@@ -139,7 +139,7 @@ def merges_text(merges: Sequence[Merge]) -> str:
 
 
 class BytePairEncoder:
-    """Splits words, given as byte symbols, into tokens, and remembers the words that it has seen."""
+    """Splits words into tokens, and remembers the words that it has seen."""
 
     def __init__(self, merges: Sequence[Merge]) -> None:
         self.merges = list(merges)
@@ -147,35 +147,48 @@ class BytePairEncoder:
         self._seen: dict[str, tuple[str, ...]] = {}
 
     def split(self, word: str) -> tuple[str, ...]:
-        """The tokens of a word of one byte symbol or more, the last ending in `</w>`."""
+        """The tokens of a word of one character or more, the last ending in `</w>`."""
         tokens = self._seen.get(word)
         if tokens is None:
-            tokens = self._merge([*word[:-1], word[-1] + END_OF_WORD])
+            symbols = to_symbols(word)
+            tokens = self._merge([*symbols[:-1], symbols[-1] + END_OF_WORD])
             if len(self._seen) >= _CACHED_WORDS:
                 self._seen.clear()
             self._seen[word] = tokens
         return tokens
 
     def _merge(self, symbols: list[str]) -> tuple[str, ...]:
-        """Merge the pair of lowest rank, everywhere from the left, until no neighbours merge."""
-        ranks, never = self._ranks, len(self._ranks)
-        while len(symbols) > 1:
-            rank = min(ranks.get(pair, never) for pair in pairwise(symbols))
-            if rank == never:
-                break
-            symbols = _merge_everywhere(symbols, self.merges[rank])
-        return tuple(symbols)
+        """Merge the pair of lowest rank, everywhere from the left, until no neighbours merge.
 
+        Candidates wait in a heap by rank and place, and symbols know their neighbours, so that a word of n symbols
+        takes n log n steps: a long text without spaces is one word.
+        """
+        end = len(symbols)
+        before, after = list(range(-1, end - 1)), list(range(1, end + 1))
+        candidates: list[tuple[int, int]] = []
 
-def _merge_everywhere(symbols: list[str], merge: Merge) -> list[str]:
-    first, second = merge
-    merged: list[str] = []
-    position = 0
-    while position < len(symbols):
-        if symbols[position : position + 2] == [first, second]:
-            merged.append(first + second)
-            position += 2
-        else:
-            merged.append(symbols[position])
-            position += 1
-    return merged
+        def offer(left: int) -> None:
+            if left >= 0 and after[left] < end:
+                rank = self._ranks.get((symbols[left], symbols[after[left]]))
+                if rank is not None:
+                    heappush(candidates, (rank, left))
+
+        for left in range(end):
+            offer(left)
+        while candidates:
+            rank = candidates[0][0]
+            # All places of this rank go first, even if a merge makes a candidate of lower rank.
+            lefts = []
+            while candidates and candidates[0][0] == rank:
+                lefts.append(heappop(candidates)[1])
+            for left in lefts:
+                right = after[left]
+                if right == end or (symbols[left], symbols[right]) != self.merges[rank]:
+                    continue  # a neighbour has merged since
+                symbols[left], symbols[right] = symbols[left] + symbols[right], ""
+                after[left] = after[right]
+                if after[left] < end:
+                    before[after[left]] = left
+                offer(before[left])
+                offer(left)
+        return tuple(filter(None, symbols))
