@@ -1,16 +1,18 @@
 """CLIP for JAX and Flax NNX."""
 
-from importlib.util import find_spec
-
 from clip_core.errors import MissingExtraError
 
-for _package in ("jax", "flax"):
-    if find_spec(_package) is None:
-        raise MissingExtraError(_package, "flax", "clip_flax")
+try:
+    import flax
+    import jax  # noqa: F401 - asked for here, where its absence gets a clear error
+except ModuleNotFoundError as error:
+    if error.name not in ("flax", "jax"):
+        raise
+    raise MissingExtraError(error.name, "flax", "clip_flax") from None
 
-from clip_flax.model import FlaxCLIPModel  # noqa: E402  # after the check for what they import
-from clip_flax.text import FlaxCLIPTextModel, FlaxCLIPTextModelWithProjection  # noqa: E402
-from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection  # noqa: E402
+from clip_flax.model import FlaxCLIPModel
+from clip_flax.text import FlaxCLIPTextModel, FlaxCLIPTextModelWithProjection
+from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection
 
 __all__ = [
     "FlaxCLIPModel",

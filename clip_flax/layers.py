@@ -102,6 +102,11 @@ def host_values(tensor: Array | NDArray[Any] | None) -> NDArray[Any] | None:
     return np.asarray(tensor)
 
 
+def sizes(tensor: Array | NDArray[Any]) -> tuple[int | None, ...]:
+    """The shape; ``None`` for a size that `jax.export` leaves open."""
+    return tuple(size if isinstance(size, int) else None for size in tensor.shape)
+
+
 def default(value: bool | None, configured: bool) -> bool:
     """An argument, or what the configuration says if it was not given."""
     return configured if value is None else value

@@ -11,7 +11,17 @@ from jax import Array
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
-from clip_flax.layers import Encoder, default, embedding, host_values, layer_norm, linear, optional_input, tensor_input
+from clip_flax.layers import (
+    Encoder,
+    default,
+    embedding,
+    host_values,
+    layer_norm,
+    linear,
+    optional_input,
+    sizes,
+    tensor_input,
+)
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -72,10 +82,10 @@ class TextTransformer(nnx.Module):
     def check(self, input_ids: Array, attention_mask: Array | None, position_ids: Array | None) -> None:
         """Raises for shapes and dtypes always, for values if they lie in host memory."""
         check_text_input(
-            input_ids.shape,
+            sizes(input_ids),
             str(input_ids.dtype),
-            None if attention_mask is None else attention_mask.shape,
-            None if position_ids is None else position_ids.shape,
+            None if attention_mask is None else sizes(attention_mask),
+            None if position_ids is None else sizes(position_ids),
             self.config,
         )
         check_text_values(host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config)

@@ -12,7 +12,7 @@ from clip_core.checks import check_pixel_input
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_flax.layers import Encoder, NoRngs, default, embedding, layer_norm, linear, no_weight, tensor_input
+from clip_flax.layers import Encoder, NoRngs, default, embedding, layer_norm, linear, no_weight, sizes, tensor_input
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -78,7 +78,7 @@ class VisionTransformer(nnx.Module):
     ) -> BaseModelOutputWithPooling:
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
-        check_pixel_input(pixel_values.shape, str(pixel_values.dtype), self.config, interpolate_pos_encoding)
+        check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.pre_layernorm(self.embeddings(pixel_values)),
             None,

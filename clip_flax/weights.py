@@ -89,6 +89,12 @@ def _tree_spec(spec: WeightSpec) -> WeightSpec:
     return WeightSpec(f"{owner}.{leaf}", "vector", shape)  # of this kind the path is the whole name
 
 
+def _cast(params: Any, dtype: Any, mask: Any) -> Any:
+    """The tree in another dtype where ``mask`` is true, or everywhere without it."""
+    mask = jax.tree.map(lambda _: True, params) if mask is None else mask
+    return jax.tree.map(lambda leaf, chosen: leaf.astype(dtype) if chosen else leaf, params, mask)
+
+
 def jax_dtype(dtype: Any) -> np.dtype[Any]:
     """The dtype of that name.
 
@@ -236,6 +242,18 @@ class FlaxCLIPPreTrainedModel(nnx.Module):
             owner, leaf, _ = _parameter_place(model, spec)
             setattr(owner, leaf, nnx.Param(jnp.asarray(leaves[names[tree_spec.name]]).reshape(tree_spec.shape)))
         return model
+
+    def to_bf16(self, params: Mapping[str, Any], mask: Any = None) -> Any:
+        """The tree in bfloat16, but where ``mask``, a tree of booleans, is false; computation stays in `dtype`."""
+        return _cast(params, jnp.bfloat16, mask)
+
+    def to_fp16(self, params: Mapping[str, Any], mask: Any = None) -> Any:
+        """Like `to_bf16`, in float16."""
+        return _cast(params, jnp.float16, mask)
+
+    def to_fp32(self, params: Mapping[str, Any], mask: Any = None) -> Any:
+        """Like `to_bf16`, in float32."""
+        return _cast(params, jnp.float32, mask)
 
     def dropout_key(self, train: bool, dropout_rng: Array | None) -> Array | None:
         """The key of a call's dropout; ``None`` if nothing is to be dropped.
