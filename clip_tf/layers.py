@@ -198,7 +198,7 @@ class Encoder(keras.layers.Layer):
         super().__init__(name=name)
         with keras.name_scope(name, caller=self):
             self.layers = [EncoderLayer(config, name=f"layers.{index}") for index in range(config.num_hidden_layers)]
-        self.dropout_seeds = keras.random.SeedGenerator() if config.attention_dropout else None
+            self.dropout_seeds = keras.random.SeedGenerator() if config.attention_dropout else None
         self.gradient_checkpointing = False
 
     def call(

@@ -93,14 +93,14 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
             InputError, InputTypeError: as the towers; or ``return_loss`` with unequal numbers of images and texts.
         """
         text_output = self.text_model(
-            input_ids,
+            input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
         )
         vision_output = self.vision_model(
-            pixel_values,
+            pixel_values=pixel_values,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
             interpolate_pos_encoding=interpolate_pos_encoding,

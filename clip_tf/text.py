@@ -140,7 +140,7 @@ class TFCLIPTextModel(TFCLIPPreTrainedModel):
             InputError, InputTypeError: shapes, dtypes, or values in host memory that the tower cannot take.
         """
         output = self.text_model(
-            input_ids,
+            input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             output_attentions=output_attentions,
@@ -177,7 +177,7 @@ class TFCLIPTextModelWithProjection(TFCLIPPreTrainedModel):
             `CLIPTextModelOutput`, whose ``text_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
         output = self.text_model(
-            input_ids,
+            input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             output_attentions=output_attentions,

@@ -58,13 +58,14 @@ class VisionEmbeddings(keras.layers.Layer):
         """Pixels ``[batch, channel, height, width]`` to ``[batch, token, hidden]``; the class token is first."""
         pixel_values = tf.transpose(pixel_values, (0, 2, 3, 1))  # [batch, height, width, channel]: what CPUs convolve
         patches = self.patch_embedding(pixel_values)  # [batch, row, column, hidden]
-        batch, rows, columns, hidden = ops.shape(patches)
-        patches = tf.reshape(patches, (batch, rows * columns, hidden))  # [batch, patch, hidden]
+        rows, columns = patches.shape[1:3]
+        batch, hidden = ops.shape(pixel_values)[0], self.config.hidden_size
+        patches = tf.reshape(patches, (batch, -1, hidden))  # [batch, patch, hidden]
         class_token = tf.broadcast_to(self.class_embedding, (batch, 1, hidden))  # [batch, 1, hidden]
         tokens = tf.concat([tf.cast(class_token, patches.dtype), patches], axis=1)  # [batch, token, hidden]
         return tokens + self.position_table(rows, columns)
 
-    def position_table(self, rows: int, columns: int) -> Tensor:
+    def position_table(self, rows: int | None, columns: int | None) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
         table, side = tf.convert_to_tensor(self.position_embedding.embeddings), self.config.patches_per_side
         if (rows, columns) == (side, side):
@@ -150,7 +151,7 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
             InputError, InputTypeError: a shape or dtype that the tower cannot take.
         """
         output = self.vision_model(
-            pixel_values,
+            pixel_values=pixel_values,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             interpolate_pos_encoding=interpolate_pos_encoding,
@@ -185,7 +186,7 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
             `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
         output = self.vision_model(
-            pixel_values,
+            pixel_values=pixel_values,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             interpolate_pos_encoding=interpolate_pos_encoding,

@@ -229,6 +229,38 @@ class TFCLIPPreTrainedModel(keras.Model):
             if isinstance(layer, Encoder):
                 layer.gradient_checkpointing = value
 
+    @property
+    def input_signature(self) -> dict[str, keras.KerasTensor]:
+        """Symbolic inputs of any batch size and text length, by name."""
+        inputs = {}
+        if hasattr(self, "text_model"):
+            for name in ("input_ids", "attention_mask"):
+                inputs[name] = keras.Input((None,), dtype="int32", name=name)
+        if hasattr(self, "vision_model"):
+            config = self.vision_model.config
+            shape = (config.num_channels, config.image_size, config.image_size)
+            inputs["pixel_values"] = keras.Input(shape, dtype="float32", name="pixel_values")
+        return inputs
+
+    def export(
+        self,
+        filepath: str | PathLike[str],
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: dict[str, keras.KerasTensor] | None = None,
+    ) -> None:
+        """Writes the model for serving, as every Keras model; its endpoint goes from named tensors to named tensors.
+
+        Args:
+            filepath, format, verbose: as of `keras.Model.export`.
+            input_signature: the inputs by name, each a `keras.Input`; the property `input_signature` unless given.
+                The outputs are those fields that are one tensor, for a signature can hold no nested ones.
+        """
+        inputs = self.input_signature if input_signature is None else input_signature
+        fields = self(inputs, return_dict=True).items()
+        outputs = {name: value for name, value in fields if not isinstance(value, tuple)}
+        keras.Model(inputs, outputs).export(filepath, format=format, verbose=verbose)
+
     def get_config(self) -> dict[str, Any]:
         """What Keras stores of the model beside its weights."""
         return {
