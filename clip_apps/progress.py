@@ -48,9 +48,12 @@ class _Bar(Progress):
         self.bar.update(count)
 
     def echo(self, text: str, *, err: bool = False) -> None:
-        self.bar.clear()
+        shares_the_line = (sys.stderr if err else sys.stdout).isatty()
+        if shares_the_line:
+            self.bar.clear()
         click.echo(text, err=err)
-        self.bar.refresh()
+        if shares_the_line:
+            self.bar.refresh()
 
     def close(self) -> None:
         self.bar.close()
