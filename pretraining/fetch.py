@@ -115,7 +115,7 @@ def fetch(package: Package) -> Path:
     if digest != package.sha256:
         raise ValueError(
             f"{package.archive}: expected sha256 {package.sha256}, got {digest}. "
-            "Delete the file and run again; if it stays, the registry serves another file than the recipe was made with."
+            "Delete the file and run again; if that does not help, the registry serves another file than before."
         )
     return package.archive
 

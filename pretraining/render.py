@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import resvg_py
 from PIL import Image
 from tqdm import tqdm
 
@@ -61,6 +60,8 @@ def render_style(style: str, path: Path) -> None:
 
 def render(icon: Icon, variant: str) -> np.ndarray:
     """One drawing, padded to a square: [height, width, RGBA] uint8, alpha not premultiplied."""
+    import resvg_py  # here, since all else works from the cache without a rasteriser
+
     left, top, width, height = icon.view_box
     side = max(width, height)
     view_box = f"{left - (side - width) / 2} {top - (side - height) / 2} {side} {side}"
