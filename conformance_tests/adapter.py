@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.config import CLIPConfig
-from clip_core.outputs import ModelOutput
 from clip_core.weights import WeightSpec, weight_specs
 
 BACKENDS = ("torch", "tf", "flax")
@@ -99,8 +98,10 @@ def flat(output: Any, to_array: Callable[[Any], NDArray[Any]], name: str = "") -
     """Every array in an output by its dotted name, e.g. ``text_model_output.hidden_states.0``; ``None`` is left out."""
     if output is None:
         return {}
-    if isinstance(output, ModelOutput | Mapping):
-        children = dict(output.items())
+    if isinstance(output, Mapping):
+        children = dict(output)
+    elif hasattr(output, "_fields"):  # our outputs, and what exported programs make of them
+        children = dict(zip(output._fields, tuple(output), strict=True))
     elif isinstance(output, tuple | list):
         children = {str(index): value for index, value in enumerate(output)}
     else:

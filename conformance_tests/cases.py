@@ -85,16 +85,26 @@ def _heads(head_dim: int, heads: int, ratio: float) -> dict[str, Any]:
 
 CONFIGS = {
     "base": _config({}, {}),
-    "largest-id-ends": _config({"eos_token_id": 2}, {}),
+    "legacy": _config(
+        {"eos_token_id": 2, "hidden_act": "gelu", "layer_norm_eps": 1e-3},
+        {"image_size": 30, "patch_size": 14, "num_channels": 4, "layer_norm_eps": 1e-6},
+    ),
+    "wide": _config(
+        _heads(64, 2, 4.0) | {"max_position_embeddings": 77, "hidden_act": "gelu_pytorch_tanh"},
+        _heads(80, 2, 4.9231) | {"hidden_act": "gelu_pytorch_tanh"},
+        embed=33,
+    ),
+    "giant": _config(_heads(16, 3, 4.3637), _heads(88, 2, 4.3637) | {"hidden_act": "gelu"}, embed=32),
     "gelu": _config({"hidden_act": "gelu"}, {"hidden_act": "gelu"}),
-    "gelu-tanh": _config({"hidden_act": "gelu_pytorch_tanh"}, {"hidden_act": "gelu_pytorch_tanh"}),
-    "mixed-activations": _config({"hidden_act": "gelu", "layer_norm_eps": 1e-3}, {"layer_norm_eps": 1e-6}),
-    "head-dim-64-80": _config(_heads(64, 2, 4.0), _heads(80, 2, 4.9231), embed=33),
-    "head-dim-88": _config(_heads(16, 3, 4.3637), _heads(88, 2, 4.3637), embed=32),
+    "largest-id-ends": _config({"eos_token_id": 2}, {}),
     "patch-14-of-30": _config({}, {"image_size": 30, "patch_size": 14}),
-    "context-77": _config({"max_position_embeddings": 77, "num_hidden_layers": 1}, {"num_channels": 4}),
+    "context-77": _config({"max_position_embeddings": 77, "num_hidden_layers": 1}, {"num_hidden_layers": 1}),
 }
 """Head sizes 64, 80 and 88, MLP ratios not 4, pixels left over at the border, both end-of-text rules, all activations."""
+
+LADDER = ("base", "legacy", "wide", "giant")
+"""The cases that the ladder climbs; between them they have every feature. The others, one feature each, are for the
+comparisons with transformers."""
 
 
 def generated_case(name: str, seed: int = 0) -> Case:
@@ -128,15 +138,16 @@ def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[np.floa
 
 
 def text_inputs(
-    config: CLIPTextConfig, batch: int, *, seed: int = 1, length: int | None = None, positions: bool = False
+    config: CLIPTextConfig, batch: int, *, seed: int = 1, positions: bool = False, full: bool = False
 ) -> dict[str, NDArray[np.int64]]:
     """Ids and mask ``[batch, token]`` (and shifted positions) with ends at different places, padding at the right.
+
+    There is one token less than fits (room to shift positions) unless the text is to be ``full``.
 
     Ids that the other end-of-text rule would pool at stand before each end.
     """
     generator = np.random.default_rng(seed)
-    length = min(config.max_position_embeddings, 77 if length is None else length)
-    length -= 1 if positions else 0  # room to shift
+    length = config.max_position_embeddings - (0 if full else 1)
     legacy = config.eos_token_id == 2
     end = config.vocab_size - 1 if legacy else config.eos_token_id
     allowed = np.setdiff1d(np.arange(config.vocab_size), [end])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conformance_tests.adapter import BACKENDS, load_adapter
-from conformance_tests.cases import CONFIGS, Case, checkpoint_case, generated_case
+from conformance_tests.cases import CONFIGS, LADDER, Case, checkpoint_case, generated_case
 from conformance_tests.comparison import Comparison
 from conformance_tests.tolerances import TOLERANCES
 
@@ -32,7 +32,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
 }
 """Each rung, which is one module of ``ladder``, with the rungs that it stands on."""
 
-LADDER = Path(__file__).parent / "ladder"
+RUNG_MODULES = Path(__file__).parent / "ladder"
 _USAGE = (
     f"the ladder tests one backend per process: pytest conformance_tests --backend {'|'.join(BACKENDS)} "
     "(or --backend package.module for one of your own)"
@@ -57,10 +57,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``--backend`` only the ladder runs: other tests here need other frameworks, or none."""
-    outside = LADDER not in (collection_path, *collection_path.parents, collection_path / "ladder")
-    if config.getoption("--backend", None) and outside and Path(__file__).parent in collection_path.parents:
-        return True
-    return None
+    here = Path(__file__).parent
+    if not config.getoption("--backend", None) or here not in collection_path.parents:
+        return None
+    named = [Path(argument.split("::")[0]).resolve() for argument in config.args]
+    wanted = [RUNG_MODULES, *(path for path in named if here in path.parents)]
+    inside = any(path in (collection_path, *collection_path.parents) for path in wanted)
+    return None if inside or any(collection_path in path.parents for path in wanted) else True
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,7 +76,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def rung_of(item: pytest.Item) -> str:
     """The rung that a test belongs to, or nothing."""
-    return item.path.stem.removeprefix("test_") if item.path.parent == LADDER else ""
+    return item.path.stem.removeprefix("test_") if item.path.parent == RUNG_MODULES else ""
 
 
 def below(rung: str) -> Iterator[str]:
@@ -118,7 +121,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``case`` stands for every case; ``base`` for the first: both are the checkpoint, if one was given."""
     chosen = [metafunc.config.getoption("--checkpoint")]
     if chosen == [None]:
-        chosen = metafunc.config.getoption("--case") or list(CONFIGS)
+        chosen = metafunc.config.getoption("--case") or LADDER
     for name, values in (("case", chosen), ("base", chosen[:1])):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values, indirect=True, scope="session", ids=str)

@@ -31,7 +31,9 @@ TowerConfig = CLIPTextConfig | CLIPVisionConfig
 Visible = NDArray[np.bool_] | None
 
 
-def block(weights: Weights, path: str, x: Array, config: TowerConfig, visible: Visible) -> tuple[Array, Array, Backward]:
+def block(
+    weights: Weights, path: str, x: Array, config: TowerConfig, visible: Visible
+) -> tuple[Array, Array, Backward]:
     """A pre-norm transformer block; also its attention weights."""
     normal1, normal1_backward = layer_norm(weights, f"{path}.layer_norm1", x, config.layer_norm_eps)
     attended, probabilities, attended_backward = attention(

@@ -1,9 +1,9 @@
 """Every tolerance of the suite, each with the measured noise that it came from.
 
-An error is the largest difference of a field, divided by the largest expected value of the field (``relative``), or as it
-is (logits, which are compared at scale 100, and loss). Noise is the largest error of the three backends' float32 CPU runs
-over all generated cases, as the summary of a passing run prints it; a tolerance is a few times that, so that another CPU's
-order of summation passes and no defect of ``meta`` does.
+An error is the largest difference of a field, divided by the largest expected value of the field (``relative``), or as
+it is (logits, which are compared at scale 100, and loss). Noise is the largest error of the three backends' CPU runs
+over all generated cases, as the summary of a passing run prints it; a tolerance is a few times that, so that another
+CPU's order of summation passes and no defect of ``meta`` does.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOLERANCES = {
     "gradients": Tolerance(1e-4, 1e-5),
     "step": Tolerance(1e-4, 1e-5),
     "compiled": Tolerance(1e-4, 1e-5),
-    "dtypes: bfloat16": Tolerance(3e-2, 1e-2),
+    "dtypes: bfloat16": Tolerance(6e-2, 3e-2),
     "dtypes: float16": Tolerance(1e-2, 1e-3),
     "traps": Tolerance(1e-5, 1e-6),
 }

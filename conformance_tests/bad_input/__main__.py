@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,8 @@ from conformance_tests.bad_input.case import Bench, Case, cases, own_copy, write
 CORE = "any"
 """The scope of the cases that go through no backend."""
 PAGE = Path(__file__).parents[2] / "docs" / "bad_input.md"
+
+_TERMINAL_CODES = re.compile(r"\x1b\[\d+m")  # Keras prints in bold
 
 Outcome = dict[str, str]
 """Of one case: its title, the names of the exception and its bases, and its message."""
@@ -52,7 +55,7 @@ def _outcome(case: Case, bench: Bench, folder: str) -> Outcome:
     try:
         case.provoke(bench)
     except Exception as error:
-        message = str(error).replace(f"{folder}/", "").replace(folder, "")
+        message = _TERMINAL_CODES.sub("", str(error)).replace(f"{folder}/", "")
         return {"title": case.title, "error": type(error).__name__, "message": message}
     return {"title": case.title, "error": "", "message": "no error"}
 

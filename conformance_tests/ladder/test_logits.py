@@ -35,7 +35,9 @@ def test_text_features(backend, case, model_of, compare):
     """Projected, not normalised."""
     inputs = text_inputs(case.config.text_config, 3, positions=True)
     got = backend.to_array(backend.call(model_of(case), "get_text_features", **inputs))
-    compare.close("towers", "get_text_features", {"output": got}, {"output": case.oracle.text(*inputs.values())["text_embeds"]})
+    compare.close(
+        "towers", "get_text_features", {"output": got}, {"output": case.oracle.text(*inputs.values())["text_embeds"]}
+    )
 
 
 @pytest.mark.parametrize("interpolated", [False, True])
@@ -52,9 +54,7 @@ def test_image_features(backend, case, model_of, compare, interpolated):
 
 def test_logits_are_transposes_and_cosines(backend, base, model_of):
     output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 2))
-    np.testing.assert_array_equal(
-        backend.to_array(output.logits_per_image), backend.to_array(output.logits_per_text).T
-    )
+    np.testing.assert_array_equal(backend.to_array(output.logits_per_image), backend.to_array(output.logits_per_text).T)
     for embeds in (output.text_embeds, output.image_embeds):
         np.testing.assert_allclose(np.linalg.norm(backend.to_array(embeds), axis=-1), 1, atol=1e-6)
     limit = np.exp(base.weights["logit_scale"].astype(np.float64))

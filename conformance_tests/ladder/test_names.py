@@ -37,7 +37,7 @@ def test_seed_gives_the_initial_weights_of_the_core(backend, base, kind):
 def test_given_weights_are_not_changed(backend, base):
     before = {name: value.copy() for name, value in base.weights.items()}
     model = backend.build("model", base.config, base.weights)
-    backend.step(model, full_inputs(base.config, 2, 2), "sgd", 0.1, 1e-8)
+    backend.step(model, full_inputs(base.config, 3, 3), "sgd", 0.1, 1e-8)
     equal("the caller's weights", base.weights, before)
     equal("the model, of which a copy was trained", backend.weights(model), before)
 

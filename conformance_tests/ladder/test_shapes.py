@@ -58,9 +58,7 @@ def test_tower(backend, case, kind, everything):
 def test_model(backend, case, model_of, everything):
     texts, images, embed = 3, 2, case.config.projection_dim
     inputs = full_inputs(case.config, texts, images)
-    output = backend.call(
-        model_of(case), "", **inputs, output_hidden_states=everything, output_attentions=everything
-    )
+    output = backend.call(model_of(case), "", **inputs, output_hidden_states=everything, output_attentions=everything)
     expected = {
         "logits_per_image": (images, texts),
         "logits_per_text": (texts, images),

@@ -10,7 +10,7 @@ from conformance_tests.oracle import updated_weights
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_step(backend, case, model_of, compare, rule):
     """Compared are changes of weights; Adam's epsilon is of the size of gradients, or it would amplify their noise."""
-    inputs = full_inputs(case.config, 4, 4)
+    inputs = full_inputs(case.config, 3, 3)
     gradients = case.oracle.gradients(inputs)
     largest = max(float(np.abs(value).max()) for value in gradients.values())
     learning_rate, epsilon = 0.5 / largest if rule == "sgd" else 0.5, 0.1 * largest

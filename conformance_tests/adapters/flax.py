@@ -1,0 +1,94 @@
+"""`clip_flax` for the suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from numpy.typing import NDArray
+
+import clip_flax
+from clip_flax.weights import ModelWeights
+from conformance_tests.adapter import CLASSES, Arrays, converted, part
+
+__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def model_class(kind: str) -> Any:
+    """The class of a kind of model."""
+    return getattr(clip_flax, f"Flax{CLASSES[kind]}")
+
+
+def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
+    """A model in evaluation mode."""
+    items = None if weights is None else weights.items()
+    return model_class(kind)(config, seed=seed, dtype=dtype, weights=items)
+
+
+def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+    """A model in evaluation mode from a checkpoint directory."""
+    return model_class(kind).from_pretrained(directory, dtype=dtype)
+
+
+def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
+    """Writes a checkpoint directory."""
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+
+
+def weights(model: Any) -> Arrays:
+    """All weights, in the order of the weight table."""
+    return {name: np.array(value) for name, value in ModelWeights(model, model.weight_specs()).items()}
+
+
+def to_array(value: Any) -> NDArray[Any]:
+    """The values of a tensor."""
+    return np.asarray(value)
+
+
+def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
+    """What a part of the model returns."""
+    return part(model, path)(*converted(inputs, jnp.asarray), **converted(named_inputs, jnp.asarray))
+
+
+def gradients(model: Any, inputs: Arrays) -> Arrays:
+    """The gradient of the loss by every weight."""
+    differentiated = nnx.clone(model)
+    nnx.update(differentiated, _gradients(model, inputs))
+    return weights(differentiated)
+
+
+def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
+    """The weights after one step of optax's optimiser."""
+    trained = nnx.clone(model)
+    rules = {"sgd": optax.sgd(learning_rate), "adam": optax.adam(learning_rate, eps=epsilon)}
+    nnx.Optimizer(trained, rules[rule], wrt=nnx.Param).update(trained, _gradients(trained, inputs))
+    return weights(trained)
+
+
+@nnx.jit
+def _loss_gradients(model: Any, inputs: dict[str, Any]) -> Any:
+    return nnx.grad(lambda model: model(**inputs, return_loss=True).loss)(model)
+
+
+def _gradients(model: Any, inputs: Arrays) -> Any:
+    return _loss_gradients(model, converted(inputs, jnp.asarray))
+
+
+def compiled(model: Any, inputs: Arrays) -> Any:
+    """What the model returns under ``nnx.jit``."""
+    return nnx.jit(lambda model, inputs: model(**inputs))(model, converted(inputs, jnp.asarray))
+
+
+def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
+    """What the model returns after ``jax.export``, a file, and ``jax.export.deserialize``."""
+    tensors = converted(inputs, jnp.asarray)
+    program = jax.export.export(jax.jit(lambda inputs: model(**inputs)))(tensors)
+    (directory / "model.stablehlo").write_bytes(program.serialize())
+    return jax.export.deserialize((directory / "model.stablehlo").read_bytes()).call(tensors)

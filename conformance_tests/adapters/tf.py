@@ -1,0 +1,103 @@
+"""`clip_tf` for the suite."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import clip_tf
+from clip_tf.weights import ModelWeights
+from conformance_tests.adapter import CLASSES, Arrays, converted, part
+
+__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+
+tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def model_class(kind: str) -> Any:
+    """The class of a kind of model."""
+    return getattr(clip_tf, f"TF{CLASSES[kind]}")
+
+
+def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
+    """A model, which in Keras evaluates unless called with ``training=True``."""
+    items = None if weights is None else weights.items()
+    return model_class(kind)(config, seed=seed, dtype=dtype, weights=items)
+
+
+def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+    """A model from a checkpoint directory."""
+    return model_class(kind).from_pretrained(directory, dtype=dtype)
+
+
+def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
+    """Writes a checkpoint directory."""
+    model.save_pretrained(directory, max_shard_size=max_shard_size)
+
+
+def weights(model: Any) -> Arrays:
+    """All weights, in the order of the weight table."""
+    return {name: np.array(value) for name, value in ModelWeights(model, model.weight_specs()).items()}
+
+
+def to_array(value: Any) -> NDArray[Any]:
+    """The values of a tensor."""
+    return np.asarray(tf.convert_to_tensor(value).numpy())
+
+
+def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
+    """What a part of the model returns; by name, since Keras takes nothing but tensors by position."""
+    target = part(model, path)
+    signature = inspect.signature(target.call if isinstance(target, keras.Layer) else target)
+    named = signature.bind(*converted(inputs, tf.constant), **converted(named_inputs, tf.constant)).arguments
+    return target(**named)
+
+
+def gradients(model: Any, inputs: Arrays) -> Arrays:
+    """The gradient of the loss by every weight."""
+    differentiated = _copy(model)
+    for variable, gradient in zip(differentiated.trainable_variables, _gradients(differentiated, inputs), strict=True):
+        variable.assign(gradient)
+    return weights(differentiated)
+
+
+def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
+    """The weights after one step of Keras' optimiser."""
+    trained = _copy(model)
+    if rule == "sgd":
+        optimizer: Any = keras.optimizers.SGD(learning_rate)
+    else:  # Keras adds epsilon to the root of the second moment before correcting it for its start at 0
+        optimizer = keras.optimizers.Adam(learning_rate, beta_2=0.999, epsilon=epsilon * (1 - 0.999) ** 0.5)
+    optimizer.apply(_gradients(trained, inputs), trained.trainable_variables)
+    return weights(trained)
+
+
+def _copy(model: Any) -> Any:
+    return type(model)(model.config, dtype=model.dtype_policy, weights=weights(model).items())
+
+
+def _gradients(model: Any, inputs: Arrays) -> list[Any]:
+    values = [variable.value for variable in model.trainable_variables]
+    with tf.GradientTape() as tape:
+        loss = model(**converted(inputs, tf.constant), return_loss=True).loss
+    found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
+
+
+def compiled(model: Any, inputs: Arrays) -> Any:
+    """What the model returns in a ``tf.function``, compiled by XLA."""
+    return tf.function(model, jit_compile=True)(**converted(inputs, tf.constant))
+
+
+def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
+    """What the model returns as a SavedModel."""
+    model.export(str(directory / "saved_model"), verbose=False)
+    tensors = converted(inputs, tf.constant)
+    narrow = {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value for name, value in tensors.items()}
+    return tf.saved_model.load(str(directory / "saved_model")).serve(narrow)

@@ -1,0 +1,163 @@
+"""What CLIP ports are known to get wrong and no comparison of ordinary outputs shows."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from clip_core.errors import InputError, InputTypeError
+from conformance_tests.adapter import config_of, flat, specs_of
+from conformance_tests.cases import full_inputs, pixel_inputs, text_inputs
+
+FLAGS = {"output_hidden_states": True, "output_attentions": True}
+
+
+def test_one_bright_patch_moves_one_token(backend, base, model_of):
+    """Order of patches, layout of pixels, and padding of the convolution."""
+    config = base.config.vision_config
+    side, patch = config.patches_per_side, config.patch_size
+    dark = np.zeros((1, config.num_channels, config.image_size, config.image_size), np.float32)
+    before = backend.to_array(backend.call(model_of(base), "vision_model.embeddings", dark))
+    for row, column in [(0, 0), (0, side - 1), (side - 1, 0), (side // 2, side - 1)]:
+        bright = dark.copy()
+        bright[:, 1, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = 1
+        moved = backend.to_array(backend.call(model_of(base), "vision_model.embeddings", bright)) - before
+        tokens = np.flatnonzero(np.abs(moved).max((0, 2)) > 0)
+        assert tokens.tolist() == [1 + row * side + column], f"patch in row {row}, column {column}"
+
+
+def test_padding_token_and_mask_do_not_reach_the_pooled_output(backend, base, model_of, compare):
+    """Attention is causal, so what follows the end cannot matter to the end; later rows do differ."""
+    config = base.config.text_config
+    inputs = text_inputs(config, 3)
+    other_padding = np.where(inputs["attention_mask"] == 1, inputs["input_ids"], 5)
+    calls = [
+        backend.call(model_of(base), "text_model", inputs["input_ids"]),
+        backend.call(model_of(base), "text_model", inputs["input_ids"], inputs["attention_mask"]),
+        backend.call(model_of(base), "text_model", other_padding, inputs["attention_mask"]),
+    ]
+    first = {"pooler_output": backend.to_array(calls[0].pooler_output)}
+    for other in calls[1:]:
+        compare.close("traps", "padding", {"pooler_output": backend.to_array(other.pooler_output)}, first)
+    rows = [backend.to_array(call.last_hidden_state) for call in calls]
+    padding = inputs["attention_mask"] == 0
+    assert np.abs(rows[0] - rows[1])[padding].max() > 1e-3
+    assert np.abs(rows[1] - rows[2])[padding].max() > 1e-3
+
+
+def test_full_length_text(backend, base, model_of, compare):
+    inputs = text_inputs(base.config.text_config, 3, full=True)
+    got = backend.call(model_of(base), "get_text_features", **inputs)
+    expected = base.oracle.text(*inputs.values())["text_embeds"]
+    compare.close("traps", "full length", {"text_embeds": backend.to_array(got)}, {"text_embeds": expected})
+
+
+MEANINGLESS = {  # what is wrong: input, place, value (of the configuration, or itself), message
+    "left padding": ("attention_mask", (1, 0), 0, "begins with padding"),
+    "nothing but padding": ("attention_mask", (1, ...), 0, "has no token"),
+    "id out of range": ("input_ids", (0, 1), "vocab_size", "input_ids: expected 0 to"),
+    "negative id": ("input_ids", (0, 1), -1, "input_ids: expected 0 to"),
+    "no end": ("input_ids", ..., 0, "expected the end-of-text id"),
+    "position out of range": ("position_ids", (0, 1), "max_position_embeddings", "position_ids: expected 0 to"),
+}
+
+
+@pytest.mark.parametrize("what", MEANINGLESS)
+def test_meaningless_text_is_an_error(backend, base, model_of, what):
+    """Each would otherwise give a number that means nothing, another one in each framework."""
+    config = base.config.text_config
+    name, place, value, message = MEANINGLESS[what]
+    inputs = text_inputs(config, 3, positions=True)
+    inputs[name][place] = getattr(config, value) if isinstance(value, str) else value
+    if what == "no end" and config.eos_token_id == 2:  # the rule of such a checkpoint needs none
+        assert np.isfinite(backend.to_array(backend.call(model_of(base), "get_text_features", **inputs))).all()
+        return
+    with pytest.raises(InputError, match=message):
+        backend.call(model_of(base), "get_text_features", **inputs)
+
+
+def test_meaningless_images_are_errors(backend, base, model_of):
+    config = base.config.vision_config
+    pixels = pixel_inputs(config, 2)
+    wrong = {
+        "Resize the images, or pass interpolate_pos_encoding": pixel_inputs(
+            config, 2, size=(config.image_size + config.patch_size, config.image_size)
+        ),
+        "transpose to": np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)),
+        r"expected shape \[batch, channel, height, width\]": pixels[0],
+    }
+    for message, value in wrong.items():
+        with pytest.raises(InputError, match=message):
+            backend.call(model_of(base), "get_image_features", pixel_values=value)
+    with pytest.raises(InputTypeError, match="expected floating-point numbers"):
+        backend.call(model_of(base), "get_image_features", pixel_values=(pixels * 9).astype(np.uint8))
+
+
+def test_tuple_has_the_order_of_the_fields(backend, base, model_of):
+    """With and without ``return_dict``; a field that was not asked for takes no place."""
+    inputs = full_inputs(base.config, 3, 3)
+    output = backend.call(model_of(base), "", **inputs, **FLAGS, return_loss=True)
+    assert output.keys() == (
+        *("loss", "logits_per_image", "logits_per_text", "text_embeds", "image_embeds"),
+        *("text_model_output", "vision_model_output"),
+    )
+    assert output.text_model_output.keys() == ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
+    plain = backend.call(model_of(base), "", **inputs, **FLAGS, return_loss=True, return_dict=False)
+    assert type(plain) is type(plain[5]) is tuple
+    by_name, by_place = (list(flat(value, backend.to_array).values()) for value in (output, plain))
+    assert len(by_name) == len(by_place)
+    assert all(np.array_equal(left, right) for left, right in zip(by_name, by_place, strict=True))
+    unasked = backend.call(model_of(base), "", **inputs, return_dict=False)
+    assert len(unasked) == 6  # no loss, so the logits come first
+    np.testing.assert_allclose(backend.to_array(unasked[0]), backend.to_array(output.logits_per_image), atol=2e-4)
+
+
+def test_output_reads_by_name_and_place(backend, base, model_of):
+    output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 3))
+    for place, name in enumerate(output.keys()):
+        assert output[place] is output[name] is getattr(output, name)
+    assert output.loss is None
+    assert output.text_model_output.hidden_states is None
+    with pytest.raises(KeyError, match="loss"):
+        output["loss"]
+
+
+def test_output_pickles(backend, base, model_of):
+    output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 3), return_loss=True)
+    again = pickle.loads(pickle.dumps(output))
+    assert type(again) is type(output)
+    before, after = flat(output, backend.to_array), flat(again, backend.to_array)
+    assert all(np.array_equal(value, after[name]) for name, value in before.items())
+
+
+def test_flags_of_the_configuration(backend, base):
+    """Asked for in the configuration, and overruled by the call."""
+    config = dataclasses.replace(config_of("text", base.config), output_hidden_states=True, return_dict=False)
+    given = {spec.name: base.weights[spec.name] for spec in specs_of("text", base.config)}
+    model = backend.build("text", config, given)
+    inputs = text_inputs(config, 3)
+    assert len(backend.call(model, "", **inputs)) == 3
+    overruled = backend.call(model, "", **inputs, output_hidden_states=False, return_dict=True)
+    assert overruled.keys() == ("last_hidden_state", "pooler_output")
+
+
+def test_evaluation_is_without_dropout(backend, base, compare):
+    """A configuration with dropout changes nothing until it trains."""
+    config = dataclasses.replace(config_of("vision", base.config), attention_dropout=0.5)
+    given = {spec.name: base.weights[spec.name] for spec in specs_of("vision", base.config)}
+    pixels = pixel_inputs(config, 2)
+    output = backend.call(backend.build("vision", config, given), "", pixels, **FLAGS)
+    expected = flat({**base.oracle.vision(pixels), "image_embeds": None}, np.asarray)
+    compare.close("traps", "dropout in evaluation", flat(output, backend.to_array), expected)
+
+
+def test_logit_scale_of_one_element_loads(backend, base, tmp_path):
+    """TensorFlow checkpoints of transformers stored it as ``(1,)``."""
+    backend.save(backend.build("model", base.config, base.weights), tmp_path)
+    stored = {**base.weights, "logit_scale": base.weights["logit_scale"].reshape(1)}
+    save_file(stored, tmp_path / "model.safetensors", {"format": "pt"})
+    loaded = backend.weights(backend.load("model", tmp_path))["logit_scale"]
+    assert loaded.shape == ()
+    assert loaded == base.weights["logit_scale"]
