@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError
+from clip_core.errors import CLIPError, InputTypeError
 from clip_core.initialization import draw_weights
 from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
 from clip_tf.layers import Encoder
+
+# Keras would raise each of our errors anew, its message between escape codes and a list of all arguments; what bears
+# this mark it raises as it is.
+CLIPError._keras_call_info_injected = True  # type: ignore[attr-defined]
 
 LEAVES = {
     "linear": ("kernel", "in out"),
@@ -259,7 +263,8 @@ class TFCLIPPreTrainedModel(keras.Model):
         inputs = self.input_signature if input_signature is None else input_signature
         fields = self(inputs, return_dict=True).items()
         outputs = {name: value for name, value in fields if not isinstance(value, tuple)}
-        keras.Model(inputs, outputs).export(filepath, format=format, verbose=verbose)
+        model = keras.Model(inputs, outputs)
+        model.export(filepath, format=format, verbose=verbose, input_signature=[inputs])
 
     def get_config(self) -> dict[str, Any]:
         """What Keras stores of the model beside its weights."""
