@@ -1,1 +1,8 @@
 """Between foreign checkpoint formats and the shared weight scheme, with NumPy alone."""
+
+from weights_convert.comparison import Difference, diff
+from weights_convert.conversion import Conversion, convert
+from weights_convert.inspection import Inspection, inspect
+from weights_convert.opening import FORMATS, Source, open_source
+
+__all__ = ["FORMATS", "Conversion", "Difference", "Inspection", "Source", "convert", "diff", "inspect", "open_source"]

@@ -1,0 +1,91 @@
+"""The small files that travel with weights: preprocessor and tokenizer, in the Hugging Face layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from clip_core.errors import CheckpointFormatError
+from clip_core.image_processor import CLIPImageProcessor
+from clip_core.tokenizer import CLIPTokenizer
+from weights_convert.model import AnyConfig, Files
+
+PREPROCESSOR = "preprocessor_config.json"
+TOKENIZER = (
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+CLIP_VOCABULARY_SIZE = 49408
+_MAX_BYTES = 100_000_000
+
+
+def read_files(directory: Path) -> Files:
+    """Preprocessor and tokenizer files of a directory, those that are there."""
+    found = {}
+    for name in (PREPROCESSOR, *TOKENIZER):
+        path = directory / name
+        if path.is_file():
+            found[name] = read_small(path)
+    return found
+
+
+def read_small(path: Path) -> bytes:
+    """The content of a file that is not expected to be large."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise CheckpointFormatError(f"{path}: expected at most {_MAX_BYTES} bytes.")
+    return path.read_bytes()
+
+
+def preprocessor_of(files: Mapping[str, bytes]) -> dict[str, Any] | None:
+    """What ``preprocessor_config.json`` says."""
+    if PREPROCESSOR not in files:
+        return None
+    try:
+        return CLIPImageProcessor.from_dict(json.loads(files[PREPROCESSOR])).to_dict()
+    except ValueError as error:
+        raise CheckpointFormatError(f"{PREPROCESSOR}: describes no preprocessing: {error}") from error
+
+
+def completed(files: Mapping[str, bytes], config: AnyConfig) -> tuple[Files, list[str]]:
+    """The files with CLIP's own tokenizer and preprocessing where the source has none.
+
+    Returns:
+        The files, and a note for people on each thing that was added or that is missing.
+    """
+    found, notes = dict(files), []
+    image_size = _of_tower(config, "vision_config", "image_size")
+    if PREPROCESSOR not in found and image_size is not None:
+        found[PREPROCESSOR] = CLIPImageProcessor(size=image_size, crop_size=image_size).to_json_string().encode()
+        notes.append(f"preprocessor: the source has none; CLIP's own, for {image_size} pixels, was added")
+    vocabulary_size = _of_tower(config, "text_config", "vocab_size")
+    if not found.keys() & {"vocab.json", "tokenizer.json"}:
+        if vocabulary_size == CLIP_VOCABULARY_SIZE:
+            found.update(_clip_tokenizer_files())
+            notes.append("tokenizer: the source has none; CLIP's own was added")
+        elif vocabulary_size is not None:
+            notes.append(f"tokenizer: the source has none, and CLIP's own does not fit its {vocabulary_size} tokens")
+    return found, notes
+
+
+def _of_tower(config: AnyConfig, tower: str, name: str) -> int | None:
+    value: int | None = getattr(getattr(config, tower, config), name, None)
+    return value
+
+
+def _clip_tokenizer_files() -> Files:
+    with TemporaryDirectory() as directory:
+        CLIPTokenizer().save_pretrained(directory)
+        return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+
+
+def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Writes the files into a directory."""
+    for name, content in files.items():
+        (directory / name).write_bytes(content)

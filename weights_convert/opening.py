@@ -1,0 +1,161 @@
+"""Opening a checkpoint of any format: which file it is, which format, which model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from clip_core.hub import resolve_checkpoint
+from clip_core.weights import match_weights, weight_specs
+from weights_convert.companions import PREPROCESSOR, TOKENIZER
+from weights_convert.configuration import find_config
+from weights_convert.containers import Container, open_container
+from weights_convert.hf_flax import HF_FLAX
+from weights_convert.hf_tf import HF_TF
+from weights_convert.hf_torch import HF
+from weights_convert.keras_hub import KERAS_HUB
+from weights_convert.model import AnyConfig, Format, Model
+from weights_convert.native import KERAS, NNX
+from weights_convert.open_clip import OPEN_CLIP
+from weights_convert.openai import OPENAI
+from weights_convert.tensors import WEIGHT_DTYPES, Tensor
+
+FORMATS = {format_.name: format_ for format_ in (HF, OPENAI, OPEN_CLIP, HF_TF, HF_FLAX, KERAS_HUB, KERAS, NNX)}
+"""Every format by the name that ``--to`` has for it."""
+
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "tf_model.h5",
+    "flax_model.msgpack",
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.weights.h5",
+    "nnx_state.msgpack",
+)
+_INDEX_FILES = (*(f"{name}.index.json" for name in _WEIGHT_FILES[:4]), "model.weights.json")
+_LOOSE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".h5", ".msgpack")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """An opened checkpoint.
+
+    Attributes:
+        path: the file of weights, or the index of its shards.
+        format: what it is.
+        kind: of container: ``safetensors``, ``torch``, ``torchscript``, ``hdf5`` or ``msgpack``.
+        model: its configuration, weights and small files.
+        config_origin: where the configuration came from.
+    """
+
+    path: Path
+    format: Format
+    kind: str
+    model: Model
+    config_origin: str
+
+
+def open_source(path: str | PathLike[str], config: str | PathLike[str] | AnyConfig | None = None) -> Source:
+    """Opens a checkpoint; no weights are read yet.
+
+    Args:
+        path: a file, a directory, or a name that `clip_core.hub.resolve_checkpoint` finds.
+        config: for checkpoints without a configuration: a configuration, a file, or the name of a known model.
+
+    Raises:
+        CheckpointNotFoundError: nothing there.
+        CheckpointFormatError: broken, of no known format, or of several at once.
+        ConfigError: no configuration, and shapes do not tell enough; the message says what to do.
+        WeightMismatchError: the weights are not those of the configuration.
+    """
+    container = open_container(find_weights(path))
+    format_ = recognise(container)
+    found, rest = format_.read(container)
+    shapes = {name: tensor.shape for name, tensor in found.items()}
+    known = find_config(container, format_, shapes, config)
+    model = _checked_model(container, known.config, found, rest, _small_files(container, format_))
+    return Source(path=container.path, format=format_, kind=container.kind, model=model, config_origin=known.origin)
+
+
+def find_weights(path: str | PathLike[str]) -> Path:
+    """The file of weights, or the index of shards, that a path or a name stands for.
+
+    Raises:
+        CheckpointNotFoundError: nothing there, or no weights in the directory.
+        CheckpointFormatError: the directory holds several checkpoints; the message lists them.
+    """
+    given = Path(path).expanduser()
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        if given.suffix in (*_LOOSE_SUFFIXES, ".json"):
+            raise CheckpointNotFoundError(f"{given}: no such file.")
+        given = resolve_checkpoint(path)
+    candidates = _candidates(given)
+    if not candidates:
+        held = ", ".join(sorted(entry.name for entry in given.iterdir())[:12]) or "nothing"
+        raise CheckpointNotFoundError(f"{given}: expected weights of a known format, found {held}.")
+    if len(candidates) > 1:
+        listed = "".join(f"\n  {file}" for file in candidates)
+        raise CheckpointFormatError(
+            f"{given}: holds several checkpoints. Say which by giving the file, one of:{listed}"
+        )
+    return candidates[0]
+
+
+def _candidates(directory: Path) -> list[Path]:
+    """Files of weights under their usual names; else whatever looks like one."""
+    usual = [directory / name for name in (*_WEIGHT_FILES, *_INDEX_FILES) if (directory / name).is_file()]
+    loose = [file for file in directory.iterdir() if file.suffix in _LOOSE_SUFFIXES and not file.name.startswith(".")]
+    return usual or sorted(file for file in loose if file.is_file() and "-of-" not in file.name)
+
+
+def recognise(container: Container) -> Format:
+    """The format whose names a container has.
+
+    Raises:
+        CheckpointFormatError: none or several.
+    """
+    candidates = [format_ for format_ in FORMATS.values() if format_.recognises(container)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        titles = ", ".join(f"{format_.name} ({format_.title})" for format_ in candidates)
+        raise CheckpointFormatError(f"{container.path}: could be of several formats: {titles}.")
+    if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in container.tensors):
+        raise CheckpointFormatError(f"{container.path}: a CLIP with a ResNet vision tower, which is not supported.")
+    names = ", ".join(sorted(container.tensors)[:5]) or "no tensors"
+    raise CheckpointFormatError(
+        f"{container.path}: expected the weights of a CLIP model in one of the formats {', '.join(FORMATS)}; "
+        f"this {container.kind} file holds {names}{' ...' if len(container.tensors) > 5 else ''}."
+    )
+
+
+def _checked_model(
+    container: Container,
+    config: AnyConfig,
+    found: Mapping[str, Tensor],
+    rest: Mapping[str, Tensor],
+    files: Mapping[str, bytes],
+) -> Model:
+    """The model, if the weights are exactly those of the configuration."""
+    projection = any(name in found for name in ("text_projection.weight", "visual_projection.weight"))
+    specs = weight_specs(config, projection=projection)
+    shapes = {name: tensor.shape for name, tensor in {**rest, **found}.items()}
+    names = match_weights(specs, shapes, str(container.path))
+    weights = {spec.name: found[names[spec.name]].reshaped(spec.shape) for spec in specs}
+    odd = [f"{name} ({tensor.dtype})" for name, tensor in weights.items() if tensor.dtype.name not in WEIGHT_DTYPES]
+    if odd:
+        raise CheckpointFormatError(
+            f"{container.path}: expected weights in {', '.join(WEIGHT_DTYPES)}, got {', '.join(odd[:5])}."
+        )
+    return Model(config=config, projection=projection, weights=weights, files=files)
+
+
+def _small_files(container: Container, format_: Format) -> dict[str, bytes]:
+    inside = {name: content for name, content in container.extra.items() if name in (PREPROCESSOR, *TOKENIZER)}
+    return {**format_.read_files(container.path.parent), **inside}

@@ -1,0 +1,95 @@
+"""Tensors of checkpoint files that are read only when they are needed, and the views that conversions are made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.errors import CheckpointFormatError, InputError
+
+Array: TypeAlias = NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+DType: TypeAlias = np.dtype[Any]
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+WEIGHT_DTYPES = {dtype.name: dtype for dtype in (np.dtype("<f8"), np.dtype("<f4"), np.dtype("<f2"), BFLOAT16)}
+"""The dtypes that weights can have, by name."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An array that lies in a file: what it is, and how to read it.
+
+    Attributes:
+        dtype, shape: of the array.
+        read: maps or reads the array; nothing is kept, so the caller decides how long it stays in memory.
+    """
+
+    dtype: DType
+    shape: Shape
+    read: Callable[[], Array]
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def permuted(self, order: Sequence[int]) -> Tensor:
+        """With its axes in another order."""
+        if tuple(order) == tuple(range(len(self.shape))):
+            return self
+        shape = tuple(self.shape[axis] for axis in order)
+        return Tensor(self.dtype, shape, lambda: np.transpose(self.read(), order))
+
+    def reshaped(self, shape: Shape) -> Tensor:
+        """With another shape of the same size."""
+        return self if shape == self.shape else Tensor(self.dtype, shape, lambda: self.read().reshape(shape))
+
+    def part(self, index: int, count: int) -> Tensor:
+        """One of ``count`` equal parts along the first axis."""
+        rows = self.shape[0] // count
+        return Tensor(self.dtype, (rows, *self.shape[1:]), lambda: self.read()[index * rows : (index + 1) * rows])
+
+    def cast(self, dtype: DType, name: str) -> Tensor:
+        """In another dtype; a finite value that would become infinite raises `InputError`."""
+        return self if dtype == self.dtype else Tensor(dtype, self.shape, lambda: _cast(self.read(), dtype, name))
+
+
+def _cast(value: Array, dtype: DType, name: str) -> Array:
+    with np.errstate(over="ignore"):
+        cast = value.astype(dtype, order="C")
+    if np.isinf(cast).any() and not np.isinf(value).any():
+        raise InputError(f"{name}: holds values beyond the range of {dtype.name}. Convert to bfloat16 or float32.")
+    return cast
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors of one dtype, one after the other along the first axis."""
+    shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
+    return Tensor(parts[0].dtype, shape, lambda: np.concatenate([part.read() for part in parts]))
+
+
+def constant(value: Array) -> Tensor:
+    """An array that is in memory already."""
+    return Tensor(value.dtype, value.shape, lambda: value)
+
+
+def mapped(path: Path, offset: int, dtype: DType, shape: Shape) -> Tensor:
+    """The tensor whose bytes lie at ``offset`` of a file; mapped while it is used, so that memory is given back."""
+
+    def read() -> Array:
+        if math.prod(shape) == 0:
+            return np.empty(shape, dtype)
+        try:
+            return np.memmap(path, dtype, "r", offset, shape).view(np.ndarray)
+        except (OSError, ValueError) as error:
+            raise CheckpointFormatError(f"{path}: cannot be read any more: {error}. It changed meanwhile.") from error
+
+    return Tensor(dtype, shape, read)

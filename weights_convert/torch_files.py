@@ -1,0 +1,250 @@
+"""Reading torch files (zip archives, TorchScript, the older stream of pickles) and writing state-dict archives."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from clip_core.errors import CheckpointFormatError
+from weights_convert.restricted_pickle import STORAGES, ModuleAttributes, Storage, StridedTensor, read_pickle
+from weights_convert.tensors import Array, Shape, Tensor, mapped
+from weights_convert.zip_archive import ZipArchive
+
+_LEGACY_MAGIC = 119547037146038801333356
+_LEGACY_PROTOCOL = 1001
+_MAX_NAMES = 100_000
+_MAX_DEPTH = 64
+_EXTRA = "extra/"  # where torch keeps files that travel inside an archive; its readers skip what they do not know
+_ALIGNMENT = 64
+
+Locate = Callable[[Storage], tuple[int, int]]
+"""From a storage to its byte offset in the file and its size in bytes."""
+
+
+def read_torch_file(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
+    """The weights of a torch file, without running any of it.
+
+    Returns:
+        Tensors by name; the files that travel inside the archive; whether it is a TorchScript archive.
+
+    Raises:
+        CheckpointFormatError: the file is cut or corrupt, or asks for more than numbers, containers and tensors.
+    """
+    with open(path, "rb") as file:
+        magic = file.read(4)
+    if magic == b"PK\3\4":
+        return _read_archive(path)
+    value, locate = _read_legacy(path)
+    return _named_tensors(value, path, locate), {}, False
+
+
+def _read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
+    archive = ZipArchive(path)
+    if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
+        raise CheckpointFormatError(f"{path}: expected little-endian numbers. Save it again on a usual computer.")
+
+    def locate(storage: Storage) -> tuple[int, int]:
+        entry = archive.entries.get(f"data/{storage.key}")
+        if entry is None:
+            raise CheckpointFormatError(f"{path}: has no data for the storage {storage.key[:40]!r}. Fetch it again.")
+        return entry.offset, entry.size
+
+    value = _unpickled(archive, path)
+    extra = {name.removeprefix(_EXTRA): archive.read(name) for name in archive.entries if name.startswith(_EXTRA)}
+    return _named_tensors(value, path, locate), extra, "constants.pkl" in archive.entries
+
+
+def _unpickled(archive: ZipArchive, path: Path) -> Any:
+    if "data.pkl" not in archive.entries:
+        raise CheckpointFormatError(f"{path}: a zip archive, but not one of torch: it has no data.pkl.")
+    entry = archive.entries["data.pkl"]
+    with open(path, "rb") as file:
+        file.seek(entry.offset)
+        return read_pickle(file, str(path))
+
+
+def _read_legacy(path: Path) -> tuple[Any, Locate]:
+    """The stream of torch before 1.6: five pickles, then each storage as its size and its bytes."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        if read_pickle(file, str(path)) != _LEGACY_MAGIC:
+            raise CheckpointFormatError(
+                f"{path}: a pickle, but not of torch. Save the model's state_dict with torch.save or as safetensors."
+            )
+        system = [read_pickle(file, str(path)) for _ in range(2)]
+        if system[0] != _LEGACY_PROTOCOL or not isinstance(system[1], dict) or not system[1].get("little_endian"):
+            raise CheckpointFormatError(f"{path}: an unknown version of torch's stream, or big-endian numbers.")
+        value = read_pickle(file, str(path))
+        keys = read_pickle(file, str(path))
+        start = file.tell()
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise CheckpointFormatError(f"{path}: its list of storages is malformed. Fetch it again.")
+    return value, _LegacyStorages(path, keys, start, size)
+
+
+class _LegacyStorages:
+    """Finds storages in the stream: their sizes in bytes are known only from the tensors that use them."""
+
+    def __init__(self, path: Path, keys: list[str], start: int, size: int) -> None:
+        self.path, self.keys, self.start, self.size = path, keys, start, size
+        self.item_sizes: dict[str, int] = {}
+
+    def __call__(self, storage: Storage) -> tuple[int, int]:
+        position = self.start
+        with open(self.path, "rb") as file:
+            for key in self.keys:
+                count = self._count(file, position)
+                if key == storage.key:
+                    return position + 8, count * storage.dtype.itemsize
+                position += 8 + count * self._item_size(key)
+        raise CheckpointFormatError(f"{self.path}: has no data for the storage {storage.key[:40]!r}. Fetch it again.")
+
+    def learn(self, storage: Storage) -> None:
+        """Remembers the size of the elements of a storage that a tensor uses."""
+        self.item_sizes[storage.key] = storage.dtype.itemsize
+
+    def _item_size(self, key: str) -> int:
+        if key not in self.item_sizes:
+            raise CheckpointFormatError(f"{self.path}: the storage {key[:40]!r} belongs to no tensor. Fetch it again.")
+        return self.item_sizes[key]
+
+    def _count(self, file: BinaryIO, position: int) -> int:
+        file.seek(position)
+        count = int.from_bytes(file.read(8), "little")
+        if position + 8 + count > self.size:
+            raise CheckpointFormatError(f"{self.path}: cut: a storage of {count} elements begins at byte {position}.")
+        return count
+
+
+def _named_tensors(value: Any, path: Path, locate: Locate) -> dict[str, Tensor]:
+    """The weights among what a file holds: of a state dict, of a training checkpoint, or of a TorchScript module."""
+    found = list(_walk(value, path))
+    if isinstance(locate, _LegacyStorages):
+        for _, tensor in found:
+            locate.learn(tensor.storage)
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        prefix = "state_dict."
+        found = [(name.removeprefix(prefix), tensor) for name, tensor in found if name.startswith(prefix)]
+    located: dict[str, tuple[int, int]] = {}
+    tensors = {}
+    for name, tensor in found:
+        if name in tensors:
+            raise CheckpointFormatError(f"{path}: names the tensor {name[:100]!r} twice.")
+        storage = tensor.storage
+        if storage.key not in located:
+            located[storage.key] = locate(storage)
+        tensors[name] = _lazy(tensor, path, *located[storage.key])
+    return tensors
+
+
+def _walk(value: Any, path: Path) -> Iterator[tuple[str, StridedTensor]]:
+    """Tensors with their dotted names, in order, however nested; bounded in number and depth."""
+    visits = 0
+    pending: list[tuple[str, Any, int]] = [("", value, 0)]
+    while pending:
+        name, value, depth = pending.pop()
+        visits += 1
+        if visits > _MAX_NAMES or depth > _MAX_DEPTH or len(name) > 1000:
+            raise CheckpointFormatError(f"{path}: refused, since its containers are nested without end or too many.")
+        if isinstance(value, StridedTensor):
+            yield name, value
+        items = value.attributes if isinstance(value, ModuleAttributes) else value
+        if isinstance(items, dict):
+            nested = [(f"{name}.{key}" if name else str(key), item, depth + 1) for key, item in items.items()]
+            pending.extend(reversed(nested))
+
+
+def _lazy(tensor: StridedTensor, path: Path, offset: int, size: int) -> Tensor:
+    dtype, count = tensor.storage.dtype, tensor.storage.size
+    if count * dtype.itemsize > size:
+        raise CheckpointFormatError(f"{path}: cut: a storage of {count * dtype.itemsize} bytes has only {size}.")
+    if tensor.strides == _row_major(tensor.shape) or np.prod(tensor.shape) <= 1:
+        return mapped(path, offset + tensor.offset * dtype.itemsize, dtype, tensor.shape)
+    whole = mapped(path, offset + tensor.offset * dtype.itemsize, dtype, (count - tensor.offset,))
+
+    def read() -> Array:
+        strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
+        return np.lib.stride_tricks.as_strided(whole.read(), tensor.shape, strides, writeable=False)
+
+    return Tensor(dtype, tensor.shape, read)
+
+
+def _row_major(shape: Shape) -> Shape:
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def write_torch_archive(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, bytes]) -> None:
+    """Writes a state dict as ``torch.save`` does, one tensor at a time.
+
+    Args:
+        path: the file, overwritten.
+        tensors: the state dict.
+        extra: files that travel inside the archive; torch skips them.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        _write_entry(archive, "data.pkl", memoryview(_state_dict_pickle(tensors)))
+        _write_entry(archive, "byteorder", memoryview(b"little"))
+        for number, tensor in enumerate(tensors.values()):
+            value = np.asarray(tensor.read(), order="C")
+            _write_entry(archive, f"data/{number}", value.reshape(-1).view(np.uint8).data)
+        for name, content in extra.items():
+            _write_entry(archive, _EXTRA + name, memoryview(content))
+        _write_entry(archive, "version", memoryview(b"3\n"))
+
+
+def _write_entry(archive: zipfile.ZipFile, name: str, content: memoryview) -> None:
+    info = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
+    info.file_size = content.nbytes
+    large = content.nbytes > zipfile.ZIP64_LIMIT // 2
+    header_end = archive.start_dir + 30 + len(info.filename) + (20 if large else 0) + 4
+    padding = -header_end % _ALIGNMENT
+    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding  # as torch does, so that it can map the file
+    with archive.open(info, "w", force_zip64=large) as entry:
+        entry.write(content)
+
+
+def _state_dict_pickle(tensors: Mapping[str, Tensor]) -> bytes:
+    """The instructions that rebuild the state dict; every tensor has a storage of its own, in order."""
+    kinds = {dtype: name for name, dtype in STORAGES.items()}
+    parts = [b"\x80\x02}("]
+    for number, (name, tensor) in enumerate(tensors.items()):
+        parts += [
+            _text(name),
+            b"ctorch._utils\n_rebuild_tensor_v2\n((",
+            _text("storage"),
+            f"ctorch\n{kinds[tensor.dtype]}\n".encode(),
+            _text(str(number)),
+            _text("cpu"),
+            _integer(tensor.nbytes // tensor.dtype.itemsize),
+            b"tQ",
+            _integer(0),
+            _integers(tensor.shape),
+            _integers(_row_major(tensor.shape)),
+            b"\x89ccollections\nOrderedDict\n)RtR",
+        ]
+    return b"".join([*parts, b"u."])
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return b"X" + len(encoded).to_bytes(4, "little") + encoded
+
+
+def _integer(value: int) -> bytes:
+    if value < 256:
+        return b"K" + value.to_bytes(1, "little")
+    return b"\x8a\x08" + value.to_bytes(8, "little", signed=True)
+
+
+def _integers(values: Shape) -> bytes:
+    return b"(" + b"".join(map(_integer, values)) + b"t"

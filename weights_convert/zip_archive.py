@@ -1,0 +1,115 @@
+"""Zip archives as torch writes them: stored entries that are mapped where they lie, checked before they are touched."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from clip_core.errors import CheckpointFormatError
+
+MAX_ENTRIES = 200_000
+MAX_READ_BYTES = 64_000_000
+_LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+_ENCRYPTED = 0x1
+
+
+@dataclass(frozen=True)
+class StoredEntry:
+    """Where the bytes of an entry lie in the archive."""
+
+    offset: int
+    size: int
+
+
+class ZipArchive:
+    """The entries of an archive below its top folder, by their path there.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        entries: the stored entries. Compressed ones, such as the program text of TorchScript, are not listed: torch
+            never compresses what weights are made of.
+
+    Raises:
+        CheckpointFormatError: not a whole zip archive; entries that overlap, occur twice, are encrypted or have a path
+            that leads outside; a table of contents that contradicts the entries.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                infos = archive.infolist()
+                directory_start = archive.start_dir
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError, EOFError) as error:
+            raise self._broken(f"its table of contents is unreadable ({error})") from error
+        if len(infos) > MAX_ENTRIES:
+            self._refuse(f"it has {len(infos)} entries, more than {MAX_ENTRIES}")
+        self._check_names(infos)
+        self.entries = self._locate(infos, directory_start)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a small entry.
+
+        Raises:
+            CheckpointFormatError: no such entry, or it is larger than 64 MB.
+        """
+        if name not in self.entries:
+            self._refuse(f"it has no entry {name!r}, or a compressed one")
+        entry = self.entries[name]
+        if entry.size > MAX_READ_BYTES:
+            self._refuse(f"its entry {name!r} claims {entry.size} bytes, more than {MAX_READ_BYTES}")
+        with open(self.path, "rb") as file:
+            file.seek(entry.offset)
+            return file.read(entry.size)
+
+    def _broken(self, problem: str) -> CheckpointFormatError:
+        return CheckpointFormatError(f"{self.path}: not a whole torch archive: {problem}. Fetch or save it again.")
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise self._broken(problem)
+
+    def _check_names(self, infos: list[zipfile.ZipInfo]) -> None:
+        seen = set()
+        for info in infos:
+            path = PurePosixPath(info.filename)
+            if path.is_absolute() or ".." in path.parts or "\\" in info.orig_filename or "\0" in info.orig_filename:
+                self._refuse(f"its entry {info.filename[:100]!r} leads outside")
+            if info.filename in seen:
+                self._refuse(f"it has two entries {info.filename[:100]!r}")
+            seen.add(info.filename)
+        tops = {PurePosixPath(name).parts[:1] for name in seen}
+        if len(tops) > 1:
+            self._refuse("its entries lie in several top folders")
+
+    def _locate(self, infos: list[zipfile.ZipInfo], directory_start: int) -> dict[str, StoredEntry]:
+        entries = {}
+        end = 0
+        with open(self.path, "rb") as file:
+            for info in sorted(infos, key=lambda info: info.header_offset):
+                if info.header_offset < end:
+                    self._refuse(f"its entry {info.filename[:100]!r} overlaps another")
+                file.seek(info.header_offset)
+                header = file.read(_LOCAL_HEADER.size)
+                if len(header) < _LOCAL_HEADER.size:
+                    self._refuse(f"its entry {info.filename[:100]!r} lies beyond the end")
+                signature, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+                local_name = file.read(name_length).decode("utf-8", "replace")
+                if signature != b"PK\3\4" or local_name != info.orig_filename or method != info.compress_type:
+                    self._refuse(f"its entry {info.filename[:100]!r} is not what the table of contents says")
+                if (flags | info.flag_bits) & _ENCRYPTED:
+                    self._refuse(f"its entry {info.filename[:100]!r} is encrypted")
+                offset = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+                end = offset + info.compress_size
+                if end > directory_start:
+                    self._refuse(f"its entry {info.filename[:100]!r} ends at byte {end}, behind the last")
+                if info.compress_type == zipfile.ZIP_STORED:
+                    if info.compress_size != info.file_size:
+                        self._refuse(f"its entry {info.filename[:100]!r} has two sizes")
+                    below_top = "/".join(PurePosixPath(info.filename).parts[1:])
+                    entries[below_top] = StoredEntry(offset, info.file_size)
+        return entries
