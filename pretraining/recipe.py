@@ -50,6 +50,8 @@ class Recipe:
     low_side: int
     """Side of the images of the first `low_steps` steps; the position embeddings are resampled for them."""
     low_steps: int
+    decay_steps: int
+    """The last steps, over which the learning rate falls to zero."""
     styles: tuple[str, ...] = TRAINING_STYLES
     batch_size: int = 256
     negatives: int = 256
@@ -65,4 +67,4 @@ class Recipe:
     seed: int = 0
 
 
-RECIPE = Recipe(steps=1_000_000, low_side=48, low_steps=900_000)
+RECIPE = Recipe(steps=4000, low_side=48, low_steps=3600, decay_steps=1050)

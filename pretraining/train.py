@@ -74,9 +74,9 @@ def contrastive_loss(model: CLIPModel, batch: Batch) -> Tensor:
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
-    """Linear warm-up, constant while the images are small, then linear down to zero."""
+    """Linear up, constant, linear down to zero."""
     rising = (step + 1) / recipe.warmup_steps
-    falling = (recipe.steps - step) / (recipe.steps - recipe.low_steps)
+    falling = (recipe.steps - step) / recipe.decay_steps
     return recipe.learning_rate * min(1.0, rising, falling)
 
 

@@ -35,7 +35,9 @@ def drawings(style: str) -> Drawings:
 
 @pytest.fixture
 def recipe() -> Recipe:
-    return replace(RECIPE, styles=("one", "two"), batch_size=2, negatives=3, low_side=12, low_steps=4, steps=9)
+    return replace(
+        RECIPE, styles=("one", "two"), batch_size=2, negatives=3, low_side=12, low_steps=4, steps=9, decay_steps=3
+    )
 
 
 @pytest.fixture
