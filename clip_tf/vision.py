@@ -67,7 +67,8 @@ class VisionEmbeddings(keras.layers.Layer):
 
     def position_table(self, rows: int | None, columns: int | None) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
-        table, side = tf.convert_to_tensor(self.position_embedding.embeddings), self.config.patches_per_side
+        side = self.config.patches_per_side
+        table = self.position_embedding(tf.range(side**2 + 1))  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]

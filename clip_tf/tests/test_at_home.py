@@ -222,12 +222,21 @@ def test_dtypes_and_policies(inputs, dtype):
     assert keras.config.dtype_policy() == before
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")  # Keras: norms and convolutions stay
+def test_quantizes_to_int8(inputs):
+    model = TFCLIPModel(DISTINCT, seed=3)
+    expected = model(inputs)
+    model.quantize("int8")
+    assert model.vision_model.embeddings.position_embedding.embeddings.dtype == "int8"
+    np.testing.assert_allclose(model(inputs).image_embeds, expected.image_embeds, atol=0.05)
+
+
 def test_mixed_precision_trains_float32_weights(inputs):
     model = TFCLIPModel(DISTINCT, seed=3, dtype="mixed_float16")
     model.gradient_checkpointing_enable()
-    model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
-    history = model.fit(inputs, batch_size=4, epochs=3, verbose=0).history["loss"]
-    assert history[-1] < history[0]
+    model.compile(keras.optimizers.SGD(1e-3), jit_compile=False)
+    history = model.fit(inputs, batch_size=4, epochs=6, verbose=0).history["loss"]
+    assert history[-1] < history[0]  # the first steps are left out, until the loss scale fits
     assert model.logit_scale.dtype == "float32"
 
 
