@@ -3,8 +3,8 @@
 from clip_core.errors import MissingExtraError
 
 try:
-    import flax
-    import jax  # noqa: F401 - asked for here, where its absence gets a clear error
+    import flax  # noqa: F401 - both asked for here, where their absence gets a clear error
+    import jax  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name not in ("flax", "jax"):
         raise
