@@ -6,7 +6,6 @@ import subprocess
 import sys
 from importlib import import_module
 
-import numpy as np
 import pytest
 
 from clip_core.batch import BatchEncoding, BatchFeature, to_tensors

@@ -5,7 +5,7 @@ import random
 
 import pytest
 import transformers
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_core.tokenizer import CLIPTokenizer
@@ -41,6 +41,7 @@ def test_random_strings_get_the_same_ids_and_decode_the_same(pair):
 
 
 @given(text=texts)
+@settings(deadline=None)
 def test_any_text_gets_the_same_tokens(pair, text):
     ours, theirs = pair
     assert ours.tokenize(text) == theirs.tokenize(text)
