@@ -11,8 +11,15 @@ from clip_core.errors import CLIPError
 
 _COMMANDS = {
     "classify": "Say which of your labels each picture shows.",
+    "convert": "Rewrite a checkpoint in another format, bit for bit.",
+    "inspect": "Say what a checkpoint is.",
+    "diff": "Compare two checkpoints, weight by weight.",
+    "verify": "Check that a checkpoint is whole and computes the same everywhere.",
 }
-"""Name of each subcommand, which is also its module and its function in it, and the line that --help shows."""
+"""Name of each subcommand, which is also its function, and the line that --help shows."""
+
+_MODULES = dict.fromkeys(("convert", "inspect", "diff", "verify"), "weights_convert.cli")
+"""Where a subcommand's function is, if not in the module of its name beside this one."""
 
 
 class CannotRun(click.ClickException):
@@ -30,7 +37,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"clip_apps.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(_MODULES.get(cmd_name, f"clip_apps.{cmd_name}")), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -4,5 +4,18 @@ from weights_convert.comparison import Difference, diff
 from weights_convert.conversion import Conversion, convert
 from weights_convert.inspection import Inspection, inspect
 from weights_convert.opening import FORMATS, Source, open_source
+from weights_convert.verification import Verification, verify
 
-__all__ = ["FORMATS", "Conversion", "Difference", "Inspection", "Source", "convert", "diff", "inspect", "open_source"]
+__all__ = [
+    "FORMATS",
+    "Conversion",
+    "Difference",
+    "Inspection",
+    "Source",
+    "Verification",
+    "convert",
+    "diff",
+    "inspect",
+    "open_source",
+    "verify",
+]

@@ -16,6 +16,7 @@ from weights_convert.destination import check_destination, written_beside
 from weights_convert.hashing import Manifest, weights_manifest
 from weights_convert.model import AnyConfig, Format, Model
 from weights_convert.opening import FORMATS, find_weights, open_source
+from weights_convert.outputs import check_outputs, choose_backends
 from weights_convert.tensors import WEIGHT_DTYPES, Array, Tensor
 
 Advance = Callable[[int], None]
@@ -33,7 +34,8 @@ class Conversion:
         dtypes: of the written weights.
         source_sha256, sha256: digest over the canonical tensors of the source and of the result; ``None`` in a dry run.
         verified: whether the result was read back and has that digest.
-        files: what was written, or would be.
+        output_differences: with ``verify="outputs"``, the largest absolute difference of each output between the
+            source in one framework and the result in another.
         notes: what a person should know.
     """
 
@@ -49,6 +51,7 @@ class Conversion:
     source_sha256: str | None = None
     sha256: str | None = None
     verified: bool = False
+    output_differences: dict[str, float] | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +81,8 @@ def convert(
         dtype: ``"keep"``, or the dtype of every weight of the result.
         max_shard_size: bytes or a text such as ``"2GB"``, for the three Hugging Face formats.
         config: for sources without a configuration: a configuration, a file, or the name of a known model.
-        verify: ``"tensors"`` reads the result back and compares digests before it takes its place.
+        verify: ``"tensors"`` reads the result back and compares digests before it takes its place; ``"outputs"`` also
+            runs the source in one installed framework and the result in another, on the same inputs.
         overwrite: whether to replace what is there.
         dry_run: opens and checks everything, writes nothing.
         progress: called with the bytes to come, gives a function that is told the bytes that are done.
@@ -108,6 +112,8 @@ def convert(
     )
     if dry_run:
         return done
+    if verify == "outputs":
+        choose_backends(())
     shard_bytes = parse_size(max_shard_size or DEFAULT_MAX_SHARD_SIZE)
     advance = progress(done.bytes * (2 if verify != "none" else 1)) if progress else _no_progress
     before, after = Manifest(), Manifest()
@@ -115,7 +121,10 @@ def convert(
     with written_beside(path, is_file=target.is_file) as temporary:
         target.write(watched, temporary, shard_bytes)
         if verify != "none":
-            _check_written(temporary, target, model, after.digest(), advance)
+            written = _check_written(temporary, target, model, after.digest(), advance)
+            if verify == "outputs":
+                differences = check_outputs(model, written)
+                done = replace(done, output_differences=differences)
     return replace(done, source_sha256=before.digest(), sha256=after.digest(), verified=verify != "none")
 
 
@@ -163,7 +172,7 @@ def _watched(
     return {name: watch(name, sources[name], result) for name, result in results.items()}
 
 
-def _check_written(path: Path, target: Format, model: Model, expected: str, advance: Advance) -> None:
+def _check_written(path: Path, target: Format, model: Model, expected: str, advance: Advance) -> Model:
     """Reads the result back, as the target's own reader finds it, and compares."""
     container = open_container(path if target.is_file else find_weights(path))
     found, _ = target.read(container)
@@ -174,3 +183,4 @@ def _check_written(path: Path, target: Format, model: Model, expected: str, adva
             f"{path}: what was written reads back differently ({got} instead of {expected}); nothing was kept. "
             "The disk may be failing: try again elsewhere, and report it if it happens again."
         )
+    return replace(model, weights=weights)

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError, MissingExtraError
-from weights_convert.tensors import BFLOAT16, WEIGHT_DTYPES, DType, Tensor, constant, mapped
+from weights_convert.tensors import BFLOAT16, DType, Tensor, constant, mapped
 
 _MAX_DATASETS = 100_000
 _MAX_DEPTH = 32
 _MAX_ATTRIBUTE_BYTES = 64_000  # HDF5 keeps attributes in an object header of at most 64 KiB
-_INTEGERS = {np.dtype("<i4"), np.dtype("<i8")}
+_DTYPES: dict[str, DType] = {code: np.dtype(code) for code in ("<f8", "<f4", "<f2", "<i4", "<i8")}
 
 
 def read_hdf5(path: Path) -> dict[str, Tensor]:
@@ -108,12 +108,12 @@ def _tensor(h5py: ModuleType, dataset: Any, name: str, path: Path) -> Tensor:
 
 def _dtype(dataset: Any, name: str, path: Path) -> DType:
     """Keras stores bfloat16 as two opaque bytes and says so in an attribute."""
-    dtype = np.dtype(dataset.dtype)
-    if dtype in (np.dtype("V2"), BFLOAT16) and dataset.attrs.get("dtype") == "bfloat16":
+    code: str = dataset.dtype.str
+    if code == "|V2" and dataset.attrs.get("dtype") == "bfloat16":
         return BFLOAT16
-    if dtype not in {*WEIGHT_DTYPES.values(), *_INTEGERS}:
-        raise _refused(path, f"{name[:100]!r} has the dtype {dtype}")
-    return dtype
+    if code not in _DTYPES:
+        raise _refused(path, f"{name[:100]!r} has the dtype {code}")
+    return _DTYPES[code]
 
 
 def write_hdf5(

@@ -14,7 +14,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
-from weights_convert.companions import PREPROCESSOR, preprocessor_of, read_files, write_files
+from weights_convert.companions import CLIP_VOCABULARY_SIZE, PREPROCESSOR, preprocessor_of, read_files, write_files
 from weights_convert.containers import Container
 from weights_convert.hf_torch import write_tensors
 from weights_convert.model import Files, Format, Model, json_text, require_full
@@ -133,9 +133,11 @@ def _vision_config(cfg: Mapping[str, Any], activation: str | None, embed: int) -
     )
 
 
-def describe(config: CLIPConfig) -> dict[str, Any]:
-    """open_clip's ``model_cfg`` of a configuration."""
+def describe(config: CLIPConfig, *, own_tokenizer: bool) -> dict[str, Any]:
+    """open_clip's ``model_cfg`` of a configuration; ``own_tokenizer`` is one that is not CLIP's."""
     text, vision = config.text_config, config.vision_config
+    # Without this, open_clip takes CLIP's own; with it, whatever lies in the directory that it loads from.
+    tokenizer = {"hf_tokenizer_name": "."} if own_tokenizer else {}
     pooling = {} if pools_at_largest_id(text) else {"pool_type": "eos", "eos_id": text.eos_token_id}
     return {
         "embed_dim": config.projection_dim,
@@ -152,6 +154,7 @@ def describe(config: CLIPConfig) -> dict[str, Any]:
             "heads": text.num_attention_heads,
             **_described_part(text),
             **pooling,
+            **tokenizer,
         },
     }
 
@@ -217,8 +220,9 @@ def _read_files(path: Path) -> Files:
 def _write(model: Model, directory: Path, max_shard_size: int) -> None:
     config = require_full(model, "open_clip")
     write_tensors(directory / "open_clip_model.safetensors", foreign_names(openai_place, model.specs, model.weights))
+    own_tokenizer = "vocab.json" in model.files and config.text_config.vocab_size != CLIP_VOCABULARY_SIZE
     described = {
-        "model_cfg": describe(config),
+        "model_cfg": describe(config, own_tokenizer=own_tokenizer),
         "preprocess_cfg": _preprocess_cfg(model.files, config.vision_config.image_size),
     }
     (directory / CONFIG_FILE).write_text(json_text(described), encoding="utf-8")

@@ -18,7 +18,7 @@ Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 DType: TypeAlias = np.dtype[Any]
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
 WEIGHT_DTYPES = {dtype.name: dtype for dtype in (np.dtype("<f8"), np.dtype("<f4"), np.dtype("<f2"), BFLOAT16)}
 """The dtypes that weights can have, by name."""
 

@@ -1,0 +1,227 @@
+"""`triclip convert`, `inspect`, `diff` and `verify`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from weights_convert import comparison, conversion, inspection, verification
+from weights_convert.opening import FORMATS
+from weights_convert.outputs import BACKENDS
+from weights_convert.tensors import WEIGHT_DTYPES
+
+if TYPE_CHECKING:
+    from weights_convert.comparison import Difference
+
+_EXIT_CODES = """\b
+Exit code: 0 {good}, 1 {bad}, 2 it could not be done
+(wrong options, nothing there, a refused or broken file)."""
+_MOST_LINES = 20
+
+_config = click.option(
+    "--config",
+    metavar="FILE|NAME",
+    help="For weights without a configuration: a config.json or open_clip_config.json, or a model such as ViT-B/32.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def _show_progress(count: int) -> Callable[[int], None]:
+    """A bar with bytes and remaining time on stderr, if that is a terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(total=count, unit="B", unit_scale=True, leave=False, disable=None, file=sys.stderr)
+
+    def advance(done: int) -> None:
+        bar.update(done)
+        if bar.n >= count:
+            bar.close()
+
+    return advance
+
+
+def _print_json(content: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+@click.command(short_help="Rewrite a checkpoint in another format, bit for bit.")
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST")
+@click.option("--to", required=True, type=click.Choice(list(FORMATS)), help="The format of DST.")
+@click.option(
+    "--dtype",
+    default="keep",
+    show_default=True,
+    type=click.Choice(["keep", *WEIGHT_DTYPES]),
+    help="Of every weight of DST.",
+)
+@click.option("--max-shard-size", metavar="SIZE", help="Split hf, hf-tf and hf-flax, e.g. 2GB.  [default: 5GB]")
+@_config
+@click.option(
+    "--verify",
+    "check",
+    default="tensors",
+    show_default=True,
+    type=click.Choice(["none", "tensors", "outputs"]),
+    help="Read DST back and compare; with outputs also run SRC and DST, each in another framework.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace DST if it is there.")
+@click.option("--dry-run", is_flag=True, help="Check everything, write nothing.")
+@_json
+def convert(
+    source: str,
+    destination: str,
+    to: str,
+    dtype: str,
+    max_shard_size: str | None,
+    config: str | None,
+    check: Literal["none", "tensors", "outputs"],
+    overwrite: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Rewrite a checkpoint in another format, bit for bit.
+
+    SRC is a file or a directory of any of these formats; which one is detected. DST is a directory, or for openai a
+    file. Configuration, tokenizer and preprocessor travel along. Nothing of SRC is executed.
+    """
+    done = conversion.convert(
+        source,
+        destination,
+        to=to,
+        dtype=dtype,
+        max_shard_size=max_shard_size,
+        config=config,
+        verify=check,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        progress=_show_progress,
+    )
+    if as_json:
+        _print_json(done.to_dict())
+        return
+    click.echo(f"{done.source} ({done.source_format}) -> {done.destination} ({done.destination_format})")
+    click.echo(f"  configuration: {done.config_origin}")
+    click.echo(f"  {done.weights} weights, {done.parameters:,} parameters, {done.bytes:,} bytes, {_list(done.dtypes)}")
+    for note in done.notes:
+        click.echo(f"  {note}")
+    if dry_run:
+        click.echo("  nothing was written (--dry-run)")
+        return
+    click.echo(f"  sha256 {done.sha256}{', read back and the same' if done.verified else ''}")
+    if done.source_sha256 != done.sha256:
+        click.echo(f"  sha256 of the source, before the change of dtype: {done.source_sha256}")
+    for name, value in (done.output_differences or {}).items():
+        click.echo(f"  {name}: largest difference {value:.1e}")
+
+
+@click.command(short_help="Say what a checkpoint is.")
+@click.argument("path", metavar="FILE|DIR")
+@_config
+@click.option("--tensors", is_flag=True, help="List every weight with dtype, shape and digest.")
+@_json
+def inspect(path: str, config: str | None, tensors: bool, as_json: bool) -> None:
+    """Say what a checkpoint is: format, configuration, weights and their digest, which is the same in every format."""
+    found = inspection.inspect(path, config=config, progress=_show_progress)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    click.echo(f"{found.path}: {found.title} ({found.format}, {found.container}), {found.architecture}")
+    click.echo(f"  {found.weights} weights, {found.parameters:,} parameters, {found.bytes:,} bytes")
+    click.echo(f"  dtypes: {_list([f'{count} {name}' for name, count in found.dtypes.items()])}")
+    click.echo(f"  configuration: {found.config_origin}")
+    for name, tower in _towers(found.config).items():
+        click.echo(f"    {name}: {_tower_line(tower)}")
+    click.echo(f"  travelling along: {_list(found.files) or 'nothing'}")
+    click.echo(f"  sha256 {found.sha256}")
+    for line in found.tensors if tensors else ():
+        click.echo(f"  {line}")
+
+
+def _towers(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    towers = {name[:-7]: config[name] for name in ("text_config", "vision_config") if name in config}
+    return towers or {config["model_type"]: config}
+
+
+def _tower_line(tower: Mapping[str, Any]) -> str:
+    line = "{num_hidden_layers} layers, width {hidden_size}, {num_attention_heads} heads, {hidden_act}".format(**tower)
+    if "image_size" in tower:
+        return f"{line}, {tower['image_size']} pixels in patches of {tower['patch_size']}"
+    return f"{line}, {tower['max_position_embeddings']} tokens of {tower['vocab_size']}"
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)
+
+
+@click.command(
+    short_help="Compare two checkpoints, weight by weight.",
+    epilog=_EXIT_CODES.format(good="the same", bad="different"),
+)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@_config
+@_json
+def diff(first: str, second: str, config: str | None, as_json: bool) -> None:
+    """Compare two checkpoints, weight by weight and setting by setting, whatever their formats."""
+    found = comparison.diff(first, second, config=config, progress=_show_progress)
+    if as_json:
+        _print_json(found.to_dict())
+    else:
+        click.echo(f"{first} ({found.formats[0]}) and {second} ({found.formats[1]})")
+        click.echo(f"  {found.identical} weights are the same, bit for bit")
+        _echo_some(_difference_lines(found))
+    sys.exit(0 if found.same else 1)
+
+
+def _difference_lines(found: Difference) -> list[str]:
+    return [
+        *(f"- {name}: only in the first" for name in found.only_first),
+        *(f"+ {name}: only in the second" for name in found.only_second),
+        *(f"! {name}: {a} and {b}" for name, (a, b) in {**found.shapes, **found.dtypes}.items()),
+        *(f"! {name}: differs by up to {value:.3g}" for name, value in found.values.items()),
+        *(f"! {name}: {a!r} and {b!r}" for name, (a, b) in found.config.items()),
+    ]
+
+
+def _echo_some(lines: Sequence[str]) -> None:
+    for line in lines[:_MOST_LINES]:
+        click.echo(f"  {line}")
+    if len(lines) > _MOST_LINES:
+        click.echo(f"  ... and {len(lines) - _MOST_LINES} more (--json shows all)")
+
+
+@click.command(
+    short_help="Check that a checkpoint is whole and computes the same everywhere.",
+    epilog=_EXIT_CODES.format(good="all is well", bad="something is wrong with it"),
+)
+@click.argument("path", metavar="FILE|DIR")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    type=click.Choice(list(BACKENDS)),
+    help="Run it there; repeat it to compare several.  [default: two that are installed]",
+)
+@_config
+@_json
+def verify(path: str, backends: Sequence[str], config: str | None, as_json: bool) -> None:
+    """Check that a checkpoint is whole, that its weights are those of its configuration, and what it computes."""
+    found = verification.verify(path, backends=backends, config=config, progress=_show_progress)
+    if as_json:
+        _print_json(found.to_dict())
+        sys.exit(0 if found.passed else 1)
+    click.echo(f"{found.path}{f' ({found.format})' if found.format else ''}")
+    if found.sha256:
+        click.echo(f"  sha256 {found.sha256}")
+    for pair, outputs in found.differences.items():
+        for name, value in outputs.items():
+            click.echo(f"  {pair} {name}: largest difference {value:.1e}")
+    for problem in found.problems:
+        click.echo(f"  {problem}")
+    click.echo("  all is well" if found.passed else "  something is wrong with it")
+    sys.exit(0 if found.passed else 1)

@@ -1,0 +1,110 @@
+"""What models compute on fixed inputs, each framework in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import CheckpointError, InputError, MissingExtraError
+from weights_convert.hf_torch import HF
+from weights_convert.model import AnyConfig, Model
+from weights_convert.tensors import Array
+
+BACKENDS = {"torch": ("torch",), "flax": ("jax", "flax"), "tf": ("tensorflow", "keras")}
+"""Of each backend, which is also the name of its extra, the modules that it needs."""
+LARGEST_DIFFERENCE = 2e-4
+"""What two frameworks may differ by, relative to the largest value of an output or to 1: float32 on a CPU, at the
+temperature 100 of trained models."""
+_ROWS = 3
+_SECONDS = 1800
+
+
+def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
+    """The backends of these names; without any, two that are installed, or the only one.
+
+    Raises:
+        InputError: no backend has such a name.
+        MissingExtraError: it is not installed, or none is.
+    """
+    installed = [name for name, modules in BACKENDS.items() if all(find_spec(module) for module in modules)]
+    for name in wanted:
+        if name not in BACKENDS:
+            raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}.")
+        if name not in installed:
+            raise MissingExtraError(BACKENDS[name][0], name, f"the backend {name}")
+    if not wanted and not installed:
+        raise MissingExtraError("torch (or jax and flax, or tensorflow)", "torch", "running a model")
+    return tuple(wanted) or tuple(installed[:2])
+
+
+def check_outputs(source: Model, result: Model) -> dict[str, float]:
+    """Runs the source in one framework and the result in another, if two are installed.
+
+    Returns:
+        The largest absolute difference of each output.
+
+    Raises:
+        CheckpointError: one is larger than frameworks differ by.
+    """
+    backends = choose_backends(())
+    return compared(run_model(source, backends[0]), run_model(result, backends[-1]))
+
+
+def compared(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, float]:
+    """The largest absolute difference of each output; raises `CheckpointError` beyond `LARGEST_DIFFERENCE`."""
+    differences = {name: float(np.max(np.abs(first[name] - second[name]))) for name in first}
+    limits = {name: LARGEST_DIFFERENCE * max(1.0, float(np.max(np.abs(first[name])))) for name in first}
+    wrong = [f"{name} by {value:.1e}" for name, value in differences.items() if not value <= limits[name]]
+    if wrong:
+        raise CheckpointError(f"The outputs differ: {', '.join(wrong)}; expected at most {LARGEST_DIFFERENCE:.0e}.")
+    return differences
+
+
+def run_model(model: Model, backend: str) -> dict[str, Array]:
+    """The outputs of a model, in float32, on fixed inputs.
+
+    Raises:
+        CheckpointError: the framework's process failed.
+    """
+    float32 = {name: tensor.cast(np.dtype("<f4"), name) for name, tensor in model.weights.items()}
+    with TemporaryDirectory() as directory:
+        HF.write(replace(model, weights=float32, files={}), Path(directory), sys.maxsize)
+        np.savez(Path(directory, "inputs.npz"), **fixed_inputs(model.config))
+        command = [sys.executable, "-m", "weights_convert.run_model", directory, backend, model.architecture]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        if ended.returncode:
+            raise CheckpointError(f"The backend {backend} failed to run the model:\n{ended.stderr[-2000:]}")
+        with np.load(Path(directory, "outputs.npz")) as outputs:
+            return dict(outputs)
+
+
+def fixed_inputs(config: AnyConfig) -> dict[str, Any]:
+    """Seeded inputs: texts of several lengths with their ends in place, and noise for pictures."""
+    draw = np.random.default_rng(0)
+    text = config.text_config if isinstance(config, CLIPConfig) else config
+    vision = config.vision_config if isinstance(config, CLIPConfig) else config
+    inputs: dict[str, Any] = {}
+    if isinstance(text, CLIPTextConfig):
+        inputs["input_ids"] = _token_ids(text, draw)
+    if isinstance(vision, CLIPVisionConfig):
+        shape = (_ROWS, vision.num_channels, vision.image_size, vision.image_size)
+        inputs["pixel_values"] = draw.standard_normal(shape, np.float32)
+    return inputs
+
+
+def _token_ids(config: CLIPTextConfig, draw: np.random.Generator) -> Array:
+    length = config.max_position_embeddings
+    end = config.vocab_size - 1 if config.eos_token_id == 2 else config.eos_token_id
+    ids = draw.integers(0, max(end, 1), (_ROWS, length))
+    for row, stop in enumerate(np.linspace(min(2, length - 1), length - 1, _ROWS).astype(int)):
+        ids[row, stop:] = end
+    return ids

@@ -1,0 +1,95 @@
+"""Whether a checkpoint is whole, and computes the same in every framework that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
+from weights_convert.hashing import Manifest
+from weights_convert.model import AnyConfig
+from weights_convert.opening import open_source
+from weights_convert.outputs import choose_backends, compared, run_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The outcome of checks.
+
+    Attributes:
+        path: the checkpoint.
+        format: what it is; ``None`` if it could not be opened.
+        sha256: digest over the canonical tensors.
+        problems: what is wrong; nothing, for a good checkpoint.
+        differences: pair of backends to the largest absolute difference of each output.
+    """
+
+    path: str
+    format: str | None = None
+    sha256: str | None = None
+    problems: list[str] = field(default_factory=list)
+    differences: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields, ready for JSON."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def verify(
+    path: str | PathLike[str],
+    *,
+    backends: Sequence[str] = (),
+    config: str | PathLike[str] | AnyConfig | None = None,
+    progress: Callable[[int], Callable[[int], None]] | None = None,
+) -> Verification:
+    """Checks a checkpoint: whole, its weights those of its configuration, finite, and the same in all backends.
+
+    Args:
+        backends: which to run; without any, two that are installed. With one, it is run and nothing compared.
+        config: as for `open_source`.
+
+    Raises:
+        CheckpointNotFoundError: nothing there.
+        InputError, MissingExtraError: no such backend, or not installed.
+    """
+    chosen = choose_backends(backends)
+    try:
+        source = open_source(path, config)
+    except CheckpointNotFoundError:
+        raise
+    except (CheckpointFormatError, WeightMismatchError) as error:
+        return Verification(path=str(path), problems=[str(error)])
+    manifest, problems = Manifest(), []
+    weights = source.model.weights
+    advance = progress(sum(tensor.nbytes for tensor in weights.values())) if progress else None
+    for name, tensor in weights.items():
+        value = tensor.read()
+        manifest.add(name, value)
+        if not np.isfinite(value).all():
+            problems.append(f"{name}: holds values that are not finite.")
+        if advance:
+            advance(tensor.nbytes)
+    differences = {}
+    if not problems:
+        outputs = {backend: run_model(source.model, backend) for backend in chosen}
+        for other in chosen[1:]:
+            try:
+                differences[f"{chosen[0]}-{other}"] = compared(outputs[chosen[0]], outputs[other])
+            except CheckpointError as error:
+                problems.append(f"{chosen[0]} and {other}: {error}")
+    return Verification(
+        path=str(source.path),
+        format=source.format.name,
+        sha256=manifest.digest(),
+        problems=problems,
+        differences=differences,
+    )
