@@ -33,7 +33,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Adapter(Protocol):
-    """The functions of an adapter module. Arrays are NumPy's on both sides; weights have their shared names and axes."""
+    """The functions of an adapter module. Arrays are NumPy's; weights have their shared names and axes."""
 
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
         """A model in evaluation mode, with these weights, or with seeded initial ones (``None``)."""

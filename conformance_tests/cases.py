@@ -100,7 +100,8 @@ CONFIGS = {
     "patch-14-of-30": _config({}, {"image_size": 30, "patch_size": 14}),
     "context-77": _config({"max_position_embeddings": 77, "num_hidden_layers": 1}, {"num_hidden_layers": 1}),
 }
-"""Head sizes 64, 80 and 88, MLP ratios not 4, pixels left over at the border, both end-of-text rules, all activations."""
+"""Head sizes 64, 80 and 88, MLP ratios not 4, pixels left over at the border, both end-of-text rules, all activations.
+"""
 
 LADDER = ("base", "legacy", "wide", "giant")
 """The cases that the ladder climbs; between them they have every feature. The others, one feature each, are for the

@@ -1,4 +1,4 @@
-"""The switches of the ladder, its fixtures, the rule that a failure points at the lowest broken rung, and the summary."""
+"""Switches and fixtures of the ladder, the rule that a failure points at the lowest broken rung, and the summary."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_all(backend, case, model_of, compare, masked):
 
 
 def test_last_hidden_states(backend, base, model_of):
-    """Text: the last state lacks the final LayerNorm. Vision: it is the last hidden state, before the post LayerNorm."""
+    """Text: the last state lacks the final LayerNorm. Vision: it is the last hidden state, before the post one."""
     output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 2), **FLAGS)
     text, vision = output.text_model_output, output.vision_model_output
     to_array = backend.to_array

@@ -5,7 +5,7 @@ import pytest
 
 from conformance_tests import oracle_layers
 from conformance_tests.cases import pixel_inputs, text_inputs
-from conformance_tests.oracle import text_embeddings, vision_embeddings, visible_keys
+from conformance_tests.oracle import text_embeddings, visible_keys, vision_embeddings
 from conformance_tests.oracle_layers import Weights
 
 NORMS = {  # attribute path: name of the weights

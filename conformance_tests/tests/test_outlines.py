@@ -1,0 +1,120 @@
+"""The three backends have the same files, classes, methods, functions and arguments, in the same order; what differs is
+listed here with a reason. Read with ``ast``: nothing is imported."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = ("__init__", "layers", "text", "vision", "model", "weights")
+PREFIX = {"clip_torch": "", "clip_tf": "TF", "clip_flax": "Flax"}
+CALLS = ("forward", "call", "__call__")
+
+ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed, name -> reason
+    ("clip_tf", "keyword", "name"): "Keras names layers when they are made; the names are in .keras files",
+    ("clip_tf", "position", "training"): "a Keras call says whether it trains",
+    ("clip_tf", "position", "dropout_seed"): "dropout without state, so that a recomputed block drops the same",
+    ("clip_flax", "position", "dtype"): "NNX layers are made with their dtype; the others get it from a default",
+    ("clip_flax", "position", "params"): "of the documented functional form",
+    ("clip_flax", "position", "dropout_rng"): "of the documented functional form: JAX has no hidden random state",
+    ("clip_flax", "position", "train"): "of the documented functional form",
+    ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
+    ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
+    ("clip_torch", "position", "dtype"): "parameters are replaced when loaded; the others' have their dtype already",
+}
+OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
+    "clip_flax": {
+        "vision.CLIPVisionModel.call": "what upstream's Flax models lack comes after what they have",
+        "vision.CLIPVisionModelWithProjection.call": "as CLIPVisionModel",
+        "model.CLIPModel.call": "as CLIPVisionModel",
+    },
+    "clip_tf": {"weights.to_array": "what it reads is a keras.Variable"},
+}
+ABSENT = {  # what a backend has not, though torch has: name -> reason
+    "clip_tf": {
+        "weights.to_tensor": "a Keras variable assigns an array",
+        "weights.torch_dtype": "is dtype_policy",
+        "weights.CLIPPreTrainedModel.device": "TensorFlow places each operation",
+        "weights.CLIPPreTrainedModel.dtype": "keras.Model has it",
+    },
+    "clip_flax": {
+        "vision.interpolation_matrix": "a NumPy array is a constant of a trace",
+        "weights.to_tensor": "jnp.asarray",
+        "weights.to_array": "np.asarray",
+        "weights.torch_dtype": "is jax_dtype",
+    },
+}
+EXTRA = {  # what a backend has and torch has not: name -> reason
+    "clip_tf": {
+        "layers.embedding": "built when made, as all layers; torch's needs no words",
+        "layers.checkpoint": "torch has it in the library",
+        "model.CLIPModel.compute_loss": "fit without compile(loss=...) trains with the model's own",
+        "weights.dtype_policy": "torch_dtype of Keras",
+        "weights.layers_of": "layers made inside have the dtype policy",
+        "weights.CLIPPreTrainedModel.call": "unpacks the one object that fit and predict hand over",
+        "weights.CLIPPreTrainedModel.input_signature": "of exports",
+        "weights.CLIPPreTrainedModel.export": "SavedModel without glue",
+        "weights.CLIPPreTrainedModel.get_config": ".keras files",
+        "weights.CLIPPreTrainedModel.from_config": ".keras files",
+    },
+    "clip_flax": {
+        "layers.NoRngs": "NNX layers want random numbers for weights that are set next",
+        "layers.NoRngs.params": "of NoRngs",
+        "layers.no_weight": "an initializer that makes none",
+        "layers.embedding": "made with dtype and no_weight",
+        "layers.sizes": "of an export's symbolic shapes",
+        "weights.jax_dtype": "torch_dtype of JAX",
+        "weights.CLIPPreTrainedModel.params": "the documented functional form",
+        "weights.CLIPPreTrainedModel.with_params": "the documented functional form",
+        "weights.CLIPPreTrainedModel.to_bf16": "a documented method of the Flax models",
+        "weights.CLIPPreTrainedModel.to_fp16": "a documented method of the Flax models",
+        "weights.CLIPPreTrainedModel.to_fp32": "a documented method of the Flax models",
+        "weights.CLIPPreTrainedModel.dropout_key": "JAX has no hidden random state",
+        "weights.CLIPPreTrainedModel.set_view": "nnx.view",
+    },
+}
+
+
+def outline(package):
+    """Arguments by ``file.Class.method``, ``file.Class`` and ``file.function``, without prefix and private names."""
+    found = {}
+    for file in FILES:
+        for node in ast.parse((ROOT / package / f"{file}.py").read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                name = f"{file}.{node.name.removeprefix(PREFIX[package])}"
+                found[name] = arguments(package, node) if isinstance(node, ast.FunctionDef) else ()
+                for method in node.body if isinstance(node, ast.ClassDef) else ():
+                    if isinstance(method, ast.FunctionDef) and not _private(method.name):
+                        own = "call" if method.name in CALLS else method.name
+                        found[f"{name}.{own}"] = arguments(package, method)
+    return found
+
+
+def _private(name):
+    return name.startswith("_") and not name.endswith("__")
+
+
+def arguments(package, node):
+    by_position = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    by_keyword = [argument.arg for argument in node.args.kwonlyargs]
+    return (
+        *(name for name in by_position if (package, "position", name) not in ARGUMENTS),
+        *(name for name in by_keyword if (package, "keyword", name) not in ARGUMENTS),
+    )
+
+
+@pytest.mark.parametrize("package", ["clip_tf", "clip_flax"])
+def test_same_outline(package):
+    torch, other = outline("clip_torch"), outline(package)
+    assert set(torch) - set(other) == set(ABSENT[package]), "absent: list it in ABSENT with a reason, or add it"
+    assert set(other) - set(torch) == set(EXTRA[package]), "extra: list it in EXTRA with a reason, or remove it"
+    shared = [name for name in torch if name in other]
+    assert [name for name in other if name in torch] == shared, "the order of definitions differs"
+    different = {name: (torch[name], other[name]) for name in shared if torch[name] != other[name]}
+    assert set(different) == set(OTHER_ARGUMENTS[package]), different
+
+
+def test_every_backend_has_exactly_these_files():
+    for package in PREFIX:
+        assert {path.stem for path in (ROOT / package).glob("*.py")} == set(FILES), package
