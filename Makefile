@@ -51,6 +51,7 @@ test-parity: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.import_time
+	$(BIN)/python -m benchmarks.forward
 
 ## Rebuild the embedded checkpoint from registry packages (hours).
 checkpoint: $(VENV)/.pretraining
