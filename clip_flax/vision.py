@@ -50,7 +50,8 @@ class VisionEmbeddings(nnx.Module):
 
     def position_table(self, rows: int, columns: int) -> Array:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
-        table, side = self.position_embedding.embedding[...], self.config.patches_per_side
+        side = self.config.patches_per_side
+        table = self.position_embedding(jnp.arange(side**2 + 1))  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
         matrix = position_matrix(side, rows, columns)  # [patch, trained patch]

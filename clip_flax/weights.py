@@ -286,7 +286,7 @@ class FlaxCLIPPreTrainedModel(nnx.Module):
         self._set_gradient_checkpointing(False)
 
     def _set_gradient_checkpointing(self, value: bool) -> None:
-        for _, module in nnx.iter_modules(self):
+        for _, module in nnx.iter_graph(self):
             if isinstance(module, Encoder):
                 module.gradient_checkpointing = value
 
