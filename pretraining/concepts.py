@@ -92,17 +92,17 @@ def joined(name: str) -> str:
     return re.sub(r"[^a-z0-9+#*]", "", name.lower())
 
 
-def concepts_by_joined_name(extra: dict[str, str]) -> dict[str, int]:
+def concepts_by_joined_name(extra: Iterable[tuple[str, str]]) -> dict[str, int]:
     """Index of the concept for every joined name that means exactly one.
 
     Args:
-        extra: icon name -> code points, from the icon sets that say both.
+        extra: icon names and their code points, from the icon sets that say both.
     """
     concepts = load_concepts()
     index = {concept.codepoints: i for i, concept in enumerate(concepts)}
     certain = {joined(concept.name): i for i, concept in enumerate(concepts)}
     pairs = {(joined(name), i) for i, c in enumerate(concepts) for name in (*c.names, *c.shortcodes)}
     pairs |= {(joined(c.name.removeprefix("flag of ")), i) for i, c in enumerate(concepts) if c.is_flag}
-    pairs |= {(joined(name), index[points]) for name, points in extra.items() if points in index}
+    pairs |= {(joined(name), index[points]) for name, points in extra if points in index}
     meanings = Counter(name for name, _ in pairs)
     return {name: i for name, i in pairs if meanings[name] == 1} | certain

@@ -49,7 +49,8 @@ def load_icons(style: str) -> Iterator[Icon]:
 def concept_of(style: str, name: str) -> int | None:
     """Index of the concept of an icon: by code points where the set says them, else by its name."""
     if names_with_codepoints(style):
-        return concepts_by_codepoints().get(names_with_codepoints(style).get(name, ""))
+        known = concepts_by_codepoints()
+        return next((known[points] for points in names_with_codepoints(style).get(name, ()) if points in known), None)
     by_name = concepts_of_names()
     spoken = re.sub(r"^flag-for-(flag-)?", "flag-of-", name)
     without_number = re.sub(r"-\d$", "", spoken)
@@ -60,9 +61,12 @@ def concept_of(style: str, name: str) -> int | None:
 
 
 @cache
-def names_with_codepoints(style: str) -> dict[str, str]:
-    table = read_package_json(style, "chars.json")
-    return {name: normal_codepoints(points) for points, name in table.items()}
+def names_with_codepoints(style: str) -> dict[str, list[str]]:
+    """Icon name -> its code points; a set may give private ones beside those of Unicode."""
+    names: dict[str, list[str]] = {}
+    for points, name in read_package_json(style, "chars.json").items():
+        names.setdefault(name, []).append(normal_codepoints(points))
+    return names
 
 
 @cache
@@ -72,7 +76,10 @@ def concepts_by_codepoints() -> dict[str, int]:
 
 @cache
 def concepts_of_names() -> dict[str, int]:
-    extra: dict[str, str] = {}
-    for style in STYLES_WITH_CODEPOINTS:
-        extra |= names_with_codepoints(style)
-    return concepts_by_joined_name(extra)
+    pairs = [
+        (name, points)
+        for style in STYLES_WITH_CODEPOINTS
+        for name, alternatives in names_with_codepoints(style).items()
+        for points in alternatives
+    ]
+    return concepts_by_joined_name(pairs)

@@ -67,4 +67,4 @@ class Recipe:
     seed: int = 0
 
 
-RECIPE = Recipe(steps=4000, low_side=48, low_steps=3600, decay_steps=1050)
+RECIPE = Recipe(steps=4050, low_side=48, low_steps=3650, decay_steps=1050)
