@@ -111,7 +111,11 @@ def _open_shards(index: Path) -> Container:
 
 
 def _check_listed(index: Path, weight_map: Mapping[str, str], shards: Mapping[str, Container]) -> None:
-    listed = set(weight_map.items())
+    # the index of transformers' TensorFlow shards has the name of the class in front, the shards do not
+    listed = {
+        (name if name in shards[file].tensors else name.partition("/")[2] or name, file)
+        for name, file in weight_map.items()
+    }
     held = {(name, file) for file, shard in shards.items() for name in shard.tensors}
     for name, file in sorted(listed ^ held):
         where = "the index only" if (name, file) in listed else "the file only"

@@ -1,0 +1,59 @@
+"""Small checkpoints for tests: no two sizes are equal, and yet like OpenAI's, so that every format can hold them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+
+from clip_core.checkpoint import save_checkpoint
+from clip_core.config import CLIPConfig
+from clip_core.initialization import draw_weights
+
+CONFIG = CLIPConfig(
+    projection_dim=40,
+    text_config={
+        "vocab_size": 61,
+        "hidden_size": 64,
+        "intermediate_size": 256,
+        "projection_dim": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "max_position_embeddings": 11,
+        "eos_token_id": 60,
+        "bos_token_id": 59,
+    },
+    vision_config={
+        "hidden_size": 128,
+        "intermediate_size": 512,
+        "projection_dim": 40,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "image_size": 28,
+        "patch_size": 7,
+    },
+)
+DTYPES = {name: np.dtype(name) for name in ("float32", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
+FORMATS = ("hf", "openai", "open_clip", "hf-tf", "hf-flax", "keras-hub", "keras", "nnx")
+
+
+def weights(dtype: str = "float32", config: CLIPConfig = CONFIG) -> dict[str, np.ndarray]:
+    """Weights of which no two values are alike; ``mixed`` is as OpenAI's GPU files are."""
+    draw = np.random.default_rng(0)
+    found = {}
+    for name, value in draw_weights(config, seed=0):
+        noisy = value + draw.standard_normal(value.shape).astype(np.float32)
+        kept = "norm" in name or "embedding" in name or name == "logit_scale"
+        found[name] = noisy.astype(DTYPES["float32" if kept else "float16"] if dtype == "mixed" else DTYPES[dtype])
+    return found
+
+
+def save(directory: Path, dtype: str = "float32", given: Mapping[str, np.ndarray] | None = None) -> Path:
+    """Saves a checkpoint as Triclip's own models do."""
+    save_checkpoint(directory, CONFIG, given or weights(dtype), architecture="CLIPModel")
+    return directory
+
+
+def destination(directory: Path, to: str, stem: str = "") -> Path:
+    """Where to write a format: a file for openai, else a directory."""
+    return directory / f"{stem}{to}{'.pt' if to == 'openai' else ''}"
