@@ -142,10 +142,8 @@ def main(backends: tuple[str, ...]) -> None:
             own = torch if backend == "torch" else upstream_results(backend, jobs)
             ours = run_jobs("conformance_tests.run_backend", backend, jobs)
             passed.append(report(backend, list(compare(ours, own, torch))))
-    print(
-        "\nown: fields compared with transformers' models of the same framework; torch: with its PyTorch models, where it "
-        f"has none such. Limit {LIMIT:g}."
-    )
+    print(f"\nown: fields compared with transformers' models of the same framework. Limit {LIMIT:g}.")
+    print("torch: with its PyTorch models, where it has none such.")
     raise SystemExit(0 if all(passed) else 1)
 
 

@@ -100,4 +100,5 @@ def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
     model.export(str(directory / "saved_model"), verbose=False)
     tensors = converted(inputs, tf.constant)
     narrow = {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value for name, value in tensors.items()}
-    return tf.saved_model.load(str(directory / "saved_model")).serve(narrow)
+    loaded = tf.saved_model.load(str(directory / "saved_model"))  # owns the variables: it must outlive the call
+    return loaded.serve(narrow)

@@ -89,10 +89,9 @@ def call(model: Model, path: str, *inputs: Any, **named_inputs: Any) -> Any:
         whole = _model if model.kind == "model" else _text if model.kind.startswith("text") else _vision
         return whole(model, *inputs, **named_inputs)
     if path in ("get_text_features", "get_image_features"):
-        tower, kind = (_text, "text_projection") if "text" in path else (_vision, "vision_projection")
-        return tower(
-            Model(kind, getattr(model, f"{kind.split('_')[0]}_config"), model.weights), *inputs, **named_inputs
-        )[0]
+        if "text" in path:
+            return _text(Model("text_projection", model.text_config, model.weights), *inputs, **named_inputs)[0]
+        return _vision(Model("vision_projection", model.vision_config, model.weights), *inputs, **named_inputs)[0]
     if path == "text_model":
         return _text(Model("text", model.text_config, model.weights), *inputs, **named_inputs)
     return model.narrow(_part(model, path, *inputs))
@@ -166,12 +165,10 @@ def _answer(
     model: Model, kind: Any, fields: dict[str, Any], config: Any, attentions: Any, states: Any, return_dict: Any
 ) -> Any:
     """A tower's output with the fields that the call or the configuration asks for."""
-    asked = {
-        "attentions": (attentions, config.output_attentions),
-        "hidden_states": (states, config.output_hidden_states),
-    }
-    for name, (given, configured) in asked.items():
-        fields[name] = fields[name] if (configured if given is None else given) else None
+    if not (config.output_attentions if attentions is None else attentions):
+        fields["attentions"] = None
+    if not (config.output_hidden_states if states is None else states):
+        fields["hidden_states"] = None
     output = kind.of(model.narrow(fields))
     return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
