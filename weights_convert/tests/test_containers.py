@@ -153,7 +153,6 @@ def test_hdf5_virtual_data_is_refused(tmp_path):
         ({}, CheckpointNotFoundError, "not there"),
         (None, CheckpointFormatError, "weight_map"),
         ({"a": "a.safetensors", "b": "a.safetensors"}, CheckpointFormatError, "the index only"),
-        ({}, CheckpointNotFoundError, "not there"),
     ],
 )
 def test_indexes_of_shards(tmp_path, weight_map, error, problem):
@@ -181,9 +180,7 @@ MSGPACK = {
 
 @pytest.mark.parametrize("name", MSGPACK)
 def test_msgpack_files_that_are_not_whole(tmp_path, name):
-    (tmp_path / "a.msgpack").write_bytes(
-        b"\x82\xa1_\x80" + MSGPACK[name][1:] if MSGPACK[name][0] == 0x81 else MSGPACK[name]
-    )
+    (tmp_path / "a.msgpack").write_bytes(MSGPACK[name])
     with pytest.raises(CheckpointFormatError):
         open_container(tmp_path / "a.msgpack")
 

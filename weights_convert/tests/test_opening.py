@@ -9,6 +9,7 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigError, WeightMismatchError
 from clip_core.safetensors_file import SafetensorsFile, write_safetensors
 from weights_convert import convert, inspect, open_source
+from weights_convert.containers import open_container
 from weights_convert.tests import checkpoints
 from weights_convert.torch_files import write_torch_archive
 
@@ -46,15 +47,8 @@ def test_nothing_there(tmp_path):
 @pytest.fixture
 def bare(in_format, tmp_path):
     """OpenAI's names in a torch archive, without any configuration."""
-    tensors = open_container_of(in_format["openai"])
-    write_torch_archive(tmp_path / "bare.pt", tensors, {})
+    write_torch_archive(tmp_path / "bare.pt", open_container(in_format["openai"]).tensors, {})
     return tmp_path / "bare.pt"
-
-
-def open_container_of(path):
-    from weights_convert.containers import open_container
-
-    return open_container(path).tensors
 
 
 def test_without_configuration_the_error_says_what_to_do(bare):
@@ -65,8 +59,8 @@ def test_without_configuration_the_error_says_what_to_do(bare):
 
 
 def test_a_configuration_can_be_given(bare, in_format):
-    for config in (checkpoints.CONFIG, in_format["hf"], in_format["hf"] / "config.json",
-                   in_format["open_clip"] / "open_clip_config.json", in_format["keras-hub"] / "config.json"):  # fmt: skip
+    files = ("hf/config.json", "open_clip/open_clip_config.json", "keras-hub/config.json", "nnx")
+    for config in (checkpoints.CONFIG, *(in_format["hf"].parent / file for file in files)):
         assert open_source(bare, config).model.config == checkpoints.CONFIG
 
 

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from clip_apps.cli import main
+from weights_convert import inspect
+from weights_convert.tests import checkpoints
+
+
+def triclip(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_convert_prints_the_digest_that_inspect_prints(source, tmp_path):
+    digest = inspect(source).sha256
+    converted = triclip("convert", source, tmp_path / "out", "--to", "keras-hub")
+    assert converted.exit_code == 0, converted.output
+    inspected = triclip("inspect", tmp_path / "out", "--tensors")
+    assert inspected.exit_code == 0
+    for output in (converted.output, inspected.output):
+        assert digest in output
+    assert "Keras Hub" in inspected.output
+    assert "vision: 3 layers, width 128, 2 heads, quick_gelu" in inspected.output
+    assert "\n  logit_scale float32 scalar " in inspected.output
+
+
+def test_json_is_one_object(source, tmp_path):
+    converted = json.loads(triclip("convert", source, tmp_path / "out", "--to", "hf", "--json").output)
+    assert (converted["destination_format"], converted["verified"]) == ("hf", True)
+    assert json.loads(triclip("inspect", tmp_path / "out", "--json").output)["sha256"] == converted["sha256"]
+
+
+def test_diff_says_what_differs_and_exits_with_1(source, tmp_path):
+    changed = checkpoints.weights()
+    changed["logit_scale"] += 1
+    checkpoints.save(tmp_path / "other", given=changed)
+    found = triclip("diff", source, tmp_path / "other")
+    assert found.exit_code == 1
+    assert "! logit_scale: differs by up to 1\n" in found.output
+    assert triclip("diff", source, source).exit_code == 0
+
+
+def test_dry_run_and_refusals(source, tmp_path):
+    assert "nothing was written" in triclip("convert", source, tmp_path / "out", "--to", "nnx", "--dry-run").output
+    refused = triclip("convert", source, source, "--to", "hf")
+    assert refused.exit_code == 2
+    assert "--overwrite" in refused.stderr
+    assert triclip("inspect", tmp_path / "none.pt").exit_code == 2
+
+
+def test_verify_runs_a_backend(source):
+    pytest.importorskip("torch", reason="the command needs one framework, and this test is of the command")
+    found = triclip("verify", source, "--backend", "torch")
+    assert found.exit_code == 0, found.output
+    assert "all is well" in found.output
+
+
+def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path):
+    changed = checkpoints.weights()
+    changed["text_model.final_layer_norm.bias"][1] = float("nan")
+    checkpoints.save(tmp_path / "other", given=changed)
+    found = triclip("verify", tmp_path / "other", "--backend", "torch")
+    assert found.exit_code == 1
+    assert "final_layer_norm.bias: holds values that are not finite" in found.output
+    (tmp_path / "other/model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
+    assert triclip("verify", tmp_path / "other", "--backend", "torch").exit_code == 1
