@@ -9,7 +9,8 @@
     ├── InputError             (ValueError)         a value that a model or processor cannot take
     │   └── ImageError                              a picture that cannot be read or converted
     ├── InputTypeError         (TypeError)          an object or dtype of the wrong kind
-    └── MissingExtraError      (ImportError)        an optional dependency that is not installed
+    ├── MissingExtraError      (ImportError)        an optional dependency that is not installed
+    └── BackendError           (ImportError)        a framework that is there, but not as it is needed
 
 Each also derives from the built-in exception that a caller would catch without knowing Triclip.
 Messages say what was expected, what came, and what to do.
@@ -57,3 +58,7 @@ class MissingExtraError(CLIPError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {package!r}, which is not installed. Run: pip install 'triclip[{extra}]'")
+
+
+class BackendError(CLIPError, ImportError):
+    """A framework that is there, but not as it is needed: another version, or set up for another purpose."""

@@ -37,6 +37,7 @@ _LEAVES = {
     "norm_scale": "weight",
     "norm_bias": "bias",
 }
+_PARTS = {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
 _STORED_SPELLING = {"pre_layernorm": "pre_layrnorm"}  # upstream's misspelling, part of every checkpoint
 
 Shape = tuple[int, ...]
@@ -154,13 +155,20 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], so
     Raises:
         WeightMismatchError: missing, unexpected or misshapen weights, all in one list.
     """
-    found = {_canonical_name(name, specs, stored): name for name in stored if name not in IGNORED_NAMES}
+    prefix = _absent_prefix(specs, stored)
+    bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "post_layernorm.")
+    parts = {spec.path.split(".")[0] for spec in specs}
+    found = {
+        f"{prefix}{name}" if prefix and name.startswith(bare) else name: name
+        for name in stored
+        if name not in IGNORED_NAMES
+    }
     wanted = {spec.name: spec for spec in specs}
     problems = [f"- {name} {list(spec.shape)}: missing" for name, spec in wanted.items() if name not in found]
     for name, stored_name in found.items():
         shape = tuple(stored[stored_name])
         if name not in wanted:
-            if not _of_another_part(name, wanted):
+            if name.split(".")[0] not in _PARTS - parts:  # a part of the full model that is not wanted
                 problems.append(f"+ {stored_name} {list(shape)}: unexpected")
         elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
             problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
@@ -170,21 +178,12 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], so
     return {name: found[name] for name in wanted}
 
 
-def _canonical_name(name: str, specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape]) -> str:
-    """The stored name with the prefix of the only tower, where the checkpoint was saved without it."""
-    towers = {spec.name.split(".")[0] for spec in specs if "." in spec.name} & {"text_model", "vision_model"}
-    prefixed = any(other.startswith(("text_model.", "vision_model.")) for other in stored)
-    if len(towers) == 1 and not prefixed and name.startswith(("embeddings.", "encoder.", "final_", "pre_", "post_")):
-        return f"{towers.pop()}.{name}"
-    return name
-
-
-def _of_another_part(name: str, wanted: Mapping[str, WeightSpec]) -> bool:
-    """Whether a weight belongs to a part of the full model that the wanted tower does not have."""
-    part = name.split(".")[0]
-    parts = {other.split(".")[0] for other in wanted}
-    known = {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
-    return part in known - parts
+def _absent_prefix(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape]) -> str:
+    """The prefix of the only tower that is wanted, where the checkpoint was saved without it; otherwise nothing."""
+    towers = {spec.path.split(".")[0] for spec in specs} & {"text_model", "vision_model"}
+    if len(towers) != 1 or any(name.startswith(("text_model.", "vision_model.")) for name in stored):
+        return ""
+    return f"{towers.pop()}."
 
 
 def _mismatch_message(problems: list[str], source: str) -> str:

@@ -1,6 +1,6 @@
 """CLIP for Keras 3 on TensorFlow."""
 
-from clip_core.errors import MissingExtraError
+from clip_core.errors import BackendError, MissingExtraError
 
 try:
     import keras
@@ -11,9 +11,9 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(error.name, "tf", "clip_tf") from None
 
 if not keras.__version__.startswith("3."):
-    raise ImportError(f"clip_tf: expected Keras 3, got {keras.__version__}. Run: pip install 'triclip[tf]'")
+    raise BackendError(f"clip_tf: expected Keras 3, got {keras.__version__}. Run: pip install 'triclip[tf]'")
 if keras.backend.backend() != "tensorflow":
-    raise ImportError(
+    raise BackendError(
         f"clip_tf: expected Keras to run on TensorFlow, got its backend {keras.backend.backend()!r}. Set the "
         "environment variable KERAS_BACKEND=tensorflow before Keras is imported, or use clip_torch or clip_flax."
     )

@@ -1,5 +1,14 @@
 """CLIP for PyTorch."""
 
+from clip_core.errors import MissingExtraError
+
+try:
+    import torch  # noqa: F401 - asked for here, where its absence gets a clear error
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise MissingExtraError(error.name, "torch", "clip_torch") from None
+
 from clip_torch.model import CLIPModel
 from clip_torch.text import CLIPTextModel, CLIPTextModelWithProjection
 from clip_torch.vision import CLIPVisionModel, CLIPVisionModelWithProjection

@@ -54,7 +54,10 @@ class VisionEmbeddings(nn.Module):
 
     def position_table(self, rows: int, columns: int) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
-        table, side = self.position_embedding.weight, self.config.patches_per_side
+        side = self.config.patches_per_side
+        table = self.position_embedding(
+            torch.arange(side**2 + 1, device=self.class_embedding.device)
+        )  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(table.detach(), side, rows, columns)  # [patch, trained patch]

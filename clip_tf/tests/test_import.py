@@ -18,14 +18,14 @@ sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 @pytest.mark.parametrize(
     ("code", "backend", "message"),
     [
-        ("import clip_tf", "jax", "ImportError: clip_tf: expected Keras to run on TensorFlow, got its backend 'jax'"),
+        ("import clip_tf", "jax", "BackendError: clip_tf: expected Keras to run on TensorFlow, got its backend 'jax'"),
         (WITHOUT.format(name="keras"), "tensorflow", "MissingExtraError: .*pip install 'triclip[tf]'"),
         (
             WITHOUT.format(name="tensorflow"),
             "jax",
             "MissingExtraError: .*needs 'tensorflow'.*pip install 'triclip[tf]'",
         ),
-        (f"{KERAS_2}import clip_tf", "tensorflow", "ImportError: clip_tf: expected Keras 3, got 2.15.0"),
+        (f"{KERAS_2}import clip_tf", "tensorflow", "BackendError: clip_tf: expected Keras 3, got 2.15.0"),
     ],
 )
 def test_an_import_that_cannot_work_says_why(code, backend, message):
