@@ -2,8 +2,8 @@
 
     python -m weights_convert.tests.foreign_files LIBRARY DIRECTORY
 
-The directory holds the checkpoint in every format, by name. What the library saves is written to ``saved_*`` in it. Each
-library runs in a process of its own.
+The directory holds the checkpoint in every format, by name. What the library saves is written to ``saved_*`` in it.
+Each library runs in a process of its own.
 """
 
 import os
