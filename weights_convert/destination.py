@@ -29,6 +29,7 @@ def written_beside(path: Path, *, is_file: bool) -> Iterator[Path]:
     What was there before is moved aside first and deleted last, so that a kill at any moment leaves the old checkpoint,
     the new one, or none under this name; never a part of one.
     """
+    path = path.absolute()  # "." has no name to write beside
     path.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{state}") for state in ("tmp", "old"))
@@ -46,8 +47,9 @@ def written_beside(path: Path, *, is_file: bool) -> Iterator[Path]:
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
     finally:
         _remove(temporary)
-        if path.exists():
-            _remove(old)
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        _remove(old)
 
 
 def _sync(path: Path) -> None:

@@ -11,14 +11,14 @@ from __future__ import annotations
 import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
 from weights_convert.tensors import BFLOAT16, DType, Shape
 
-MAX_INSTRUCTIONS = 5_000_000
+MAX_INSTRUCTIONS = 2_000_000
 MAX_PICKLE_BYTES = 64_000_000
 
 STORAGES: dict[str, DType] = {
@@ -82,6 +82,27 @@ class _Mark:
     """Where a group of values on the stack begins."""
 
 
+class _Limited:
+    """The part of a file that a pickle may take, so that no claimed length fills the memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.left = MAX_PICKLE_BYTES
+        self.tell = file.tell
+
+    def read(self, count: int) -> bytes:
+        return self._taken(self.file.read(min(count, self.left + 1)))
+
+    def readline(self) -> bytes:
+        return self._taken(self.file.readline(self.left + 1))
+
+    def _taken(self, content: bytes) -> bytes:
+        if len(content) > self.left:
+            raise ValueError(f"longer than {MAX_PICKLE_BYTES} bytes")
+        self.left -= len(content)
+        return content
+
+
 def read_pickle(file: BinaryIO, source: str) -> Any:
     """The value that the pickle at the position of ``file`` describes; the position is then behind it.
 
@@ -103,13 +124,10 @@ class _Machine:
         self.memo: dict[int, Any] = {}
 
     def run(self, file: BinaryIO) -> Any:
-        start = file.tell()
-        count = 0
         try:
-            for opcode, argument, position in pickletools.genops(file):
-                count += 1
-                if count > MAX_INSTRUCTIONS or (position or 0) - start > MAX_PICKLE_BYTES:
-                    self.refuse(f"it is longer than {MAX_INSTRUCTIONS} instructions or {MAX_PICKLE_BYTES} bytes")
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", _Limited(file)))):
+                if count >= MAX_INSTRUCTIONS:
+                    self.refuse(f"it is longer than {MAX_INSTRUCTIONS} instructions")
                 if opcode.name == "STOP":
                     return self.pop()
                 self.step(opcode.name, argument)

@@ -117,6 +117,24 @@ def test_what_is_there_stays_unless_overwriting_is_asked_for(source, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_what_cannot_be_put_in_place_leaves_what_was_there(source, tmp_path, monkeypatch):
+    convert(source, tmp_path / "out", to="keras")
+    moves = iter([True, False])
+    replace = os.replace
+
+    def failing(a, b):
+        if next(moves, True):
+            replace(a, b)
+        else:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(CheckpointError, match="cannot be written: no space left"):
+        convert(source, tmp_path / "out", to="hf", overwrite=True)
+    assert inspect(tmp_path / "out").format == "keras"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_result_that_reads_back_differently_is_not_kept(source, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion_module, "weights_manifest", lambda *_: conversion_module.Manifest())
     with pytest.raises(CheckpointError, match="reads back differently"):

@@ -144,5 +144,12 @@ def test_a_pickle_without_end_is_stopped(monkeypatch):
         read(b"N0" * 1000 + b"N.")
 
 
+def test_a_text_that_claims_the_memory_is_not_read(monkeypatch):
+    monkeypatch.setattr("weights_convert.restricted_pickle.MAX_PICKLE_BYTES", 1000)
+    for content in (b"\x8e" + (5000).to_bytes(8, "little") + bytes(5000) + b".", b"L" + b"1" * 5000 + b"L\n."):
+        with pytest.raises(CheckpointFormatError, match="longer than 1000 bytes"):
+            read(content)
+
+
 def test_deep_nesting_ends_without_a_crash():
     assert read(b"]" * 200_000 + b"a" * 199_999 + b".") is not None
