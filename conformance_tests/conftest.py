@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from conformance_tests.threads import ONE_THREAD
+
+os.environ.update({name: value for name, value in ONE_THREAD.items() if name not in os.environ})  # before NumPy comes
 
 from conformance_tests.adapter import BACKENDS, load_adapter
 from conformance_tests.cases import CONFIGS, LADDER, Case, checkpoint_case, generated_case
@@ -66,6 +71,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if inside or any(collection_path in path.parents for path in wanted) else True
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has grouped tests by their cases
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The ladder without a backend is an error, not a skip; its rungs run in order."""
     if any(rung_of(item) for item in items) and not config.getoption("--backend", None):

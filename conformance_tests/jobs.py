@@ -19,10 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from conformance_tests.threads import ONE_THREAD
+
 Results = dict[str, dict[str, NDArray[Any]]]
 """Arrays by name of job, then of field."""
 
 _ENVIRONMENT = {
+    **ONE_THREAD,
     "HF_HUB_OFFLINE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",

@@ -5,11 +5,10 @@ pytest conformance_tests/meta --backend torch
 
 import pytest
 
+from conformance_tests.conftest import below
 from conformance_tests.meta.defects import DEFECTS, Seeder
 
 LADDER = "conformance_tests/ladder"
-SLOW = ("compiled", "dtypes")
-"""Rungs that no defect needs, as `test_no_defect_needs_them` sees to."""
 
 
 class FailedTests:
@@ -24,12 +23,12 @@ class FailedTests:
             self.names.append(f"{module.removesuffix('.py')}::{name.split('[')[0]}")
 
 
-def climb(backend, case):
-    """The first test that fails."""
+def climb(backend, case, rung):
+    """The tests that fail, of a rung and those that it stands on: all of the lowest broken one."""
     failed = FailedTests()
-    skipped = [f"--ignore={LADDER}/test_{rung}.py" for rung in SLOW]
-    options = ["-x", "-q", "--backend", backend, "--case", case, "-p", "no:cacheprovider", *skipped]
-    status = pytest.main([LADDER, *options], plugins=[failed])
+    modules = [f"{LADDER}/test_{name}.py" for name in dict.fromkeys((*below(rung), rung))]
+    options = ["-q", "--backend", backend, "--case", case, "-p", "no:cacheprovider"]
+    status = pytest.main([*modules, *options], plugins=[failed])
     assert status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     return failed.names
 
@@ -43,14 +42,15 @@ def pytest_generate_tests(metafunc):
 def test_defect_is_caught(defect, pytestconfig, monkeypatch):
     backend = pytestconfig.getoption("--backend")
     monkeypatch.chdir(pytestconfig.rootpath)
+    rung = DEFECTS[defect].caught_by.split("::")[0].removeprefix("test_")
     DEFECTS[defect].seed(Seeder(backend, monkeypatch))
-    assert climb(backend, DEFECTS[defect].case) == [DEFECTS[defect].caught_by]
+    failed = climb(backend, DEFECTS[defect].case, rung)
+    assert DEFECTS[defect].caught_by in failed
+    assert {name.split("::")[0] for name in failed} == {f"test_{rung}"}, "a lower rung broke"
 
 
-def test_there_is_none_without_a_defect(pytestconfig, monkeypatch):
+@pytest.mark.parametrize("rung", ["gradients", "round_trip", "traps"])
+def test_nothing_is_caught_without_a_defect(rung, pytestconfig, monkeypatch):
+    """The three highest rungs with those below them: all that defects are caught by."""
     monkeypatch.chdir(pytestconfig.rootpath)
-    assert climb(pytestconfig.getoption("--backend"), "base") == []
-
-
-def test_no_defect_needs_them():
-    assert not any(defect.caught_by.startswith(f"test_{rung}::") for defect in DEFECTS.values() for rung in SLOW)
+    assert climb(pytestconfig.getoption("--backend"), "base", rung) == []
