@@ -25,7 +25,7 @@ from weights_convert import convert, open_source
 from weights_convert.tests import checkpoints
 
 MEMORY_BYTES = 1_000_000_000
-SECONDS = 20
+SECONDS = 120
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 
 

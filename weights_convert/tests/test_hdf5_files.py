@@ -4,7 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from clip_core.errors import MissingExtraError
+from clip_core.errors import CheckpointFormatError, MissingExtraError
+from weights_convert import hdf5_files
 from weights_convert.hdf5_files import read_hdf5, write_hdf5
 from weights_convert.tensors import BFLOAT16, constant
 
@@ -28,6 +29,15 @@ def test_lists_of_names_too_long_for_an_attribute_are_cut(tmp_path):
         parts = [file["x"].attrs[f"weight_names{number}"] for number in range(len(file["x"].attrs))]
     assert len(parts) > 1
     assert [name.decode() for part in parts for name in part] == names
+
+
+@pytest.mark.parametrize("script", ["while True: pass", "import os; os.abort()", "print('{}')", "print('nonsense')"])
+def test_a_library_that_hangs_or_crashes_on_a_file_is_an_error(tmp_path, monkeypatch, script):
+    (tmp_path / "script.py").write_text(script)
+    monkeypatch.setattr(hdf5_files.hdf5_contents, "__file__", str(tmp_path / "script.py"))
+    monkeypatch.setattr(hdf5_files, "_SECONDS", 2)
+    with pytest.raises(CheckpointFormatError, match="h5py cannot read it"):
+        read_hdf5(tmp_path / "a.h5")
 
 
 def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
