@@ -9,7 +9,10 @@ from conformance_tests.oracle import updated_weights
 
 @pytest.mark.parametrize("rule", ["sgd", "adam"])
 def test_step(backend, case, model_of, compare, rule):
-    """Compared are changes of weights; Adam's epsilon is of the size of gradients, or it would amplify their noise."""
+    """Compared are changes of weights; Adam's epsilon is of the size of gradients, or it would amplify their noise.
+
+    The largest change is 0.5, so smaller ones than 0.1 are measured against that.
+    """
     inputs = full_inputs(case.config, 3, 3)
     gradients = case.oracle.gradients(inputs)
     largest = max(float(np.abs(value).max()) for value in gradients.values())
@@ -21,5 +24,5 @@ def test_step(backend, case, model_of, compare, rule):
         rule,
         {name: value - case.weights[name] for name, value in got.items()},
         {name: value - case.weights[name] for name, value in expected.items()},
-        floor=1e-2,
+        floor=0.1,
     )
