@@ -1,7 +1,7 @@
 """Renders the drawings to 64 x 64 RGBA, as they are and in restyled versions, into one file per style.
 
 A model that sees each permissive style in one rendering learns the rendering. So each drawing is also shown with ink
-around its shapes (`inked`) and as ink on paper (`line`), which no source set looks like.
+around its shapes (`inked`) and as ink on paper (`line`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pretraining.icons import Icon
 from pretraining.render import SIDE, paper, render, restyle
 
 needs_rasteriser = pytest.mark.skipif(
-    find_spec("resvg_py") is None, reason="rendering needs resvg-py: pip install -r pretraining/requirements.txt"
+    find_spec("resvg_py") is None, reason="rendering needs resvg-py: pip install 'triclip[pretraining]'"
 )
 
 WIDE = Icon(
