@@ -10,14 +10,14 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: demo test check test-core test-apps test-torch test-tf test-flax test-parity bench checkpoint clean
+.PHONY: demo test check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint clean
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
 	$(BIN)/python -m clip_apps.demo
 
 ## Format, lint, types, import contracts, then every test.
-test: check test-core test-apps test-torch test-tf test-flax test-parity
+test: check test-core test-convert test-apps test-torch test-tf test-flax test-parity
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -27,6 +27,9 @@ check: $(VENV)/.dev
 
 test-core: $(VENV)/.dev
 	$(PYTEST) clip_core pretraining
+
+test-convert: $(VENV)/.dev
+	$(PYTEST) weights_convert
 
 test-apps: $(VENV)/.dev
 	$(PYTEST) clip_apps
@@ -46,6 +49,7 @@ test-flax: $(VENV)/.dev
 
 ## What compares frameworks and libraries with one another, each in a process of its own.
 test-parity: $(VENV)/.dev
+	$(PYTEST) conformance_tests/tests
 	$(BIN)/python -m conformance_tests.cross_framework
 	$(BIN)/python -m conformance_tests.parity_transformers
 
@@ -54,7 +58,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.forward
 
 ## Rebuild the embedded checkpoint from registry packages (hours).
-checkpoint: $(VENV)/.pretraining
+checkpoint: $(VENV)/.dev
 	$(BIN)/python -m pretraining
 
 $(VENV)/.frameworks: pyproject.toml constraints.txt
@@ -66,10 +70,6 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	touch $@ $(VENV)/.frameworks
-
-$(VENV)/.pretraining: $(VENV)/.dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[pretraining]'
-	touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

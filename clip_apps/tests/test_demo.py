@@ -57,8 +57,14 @@ def test_a_backend_that_fails_is_exit_code_1_with_its_message(tmp_path) -> None:
     assert "config.json: no such file" in result.stderr
 
 
-def test_the_embedded_checkpoint_is_right_on_every_sample_in_every_backend() -> None:
+KNOWN_MISSES = {"car.png"}
+"""A shaded car in perspective: chosen before training, and not exchanged because the checkpoint gets it wrong."""
+
+
+def test_the_embedded_checkpoint_is_right_on_the_samples_in_every_backend_but_for_the_known_miss() -> None:
     result = CliRunner().invoke(demo.main)
     assert result.exit_code == 0, result.output
-    count = len(demo.expected_labels(demo.SAMPLES))
-    assert f"{count} of {count} pictures: the first label of triclip-emoji is the expected one" in result.output
+    expected = set(demo.expected_labels(demo.SAMPLES))
+    right = {line.split()[0] for line in result.output.split("\n\n") if "as expected" in line}
+    assert right == expected - KNOWN_MISSES
+    assert f"{len(right)} of {len(expected)} pictures: the first label of triclip-emoji is the expected" in result.output

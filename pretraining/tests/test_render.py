@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import numpy as np
 import pytest
 
 from pretraining.icons import Icon
 from pretraining.render import SIDE, paper, render, restyle
-
-needs_rasteriser = pytest.mark.skipif(
-    find_spec("resvg_py") is None, reason="rendering needs resvg-py: pip install 'triclip[pretraining]'"
-)
 
 WIDE = Icon(
     style="test",
@@ -21,7 +15,6 @@ WIDE = Icon(
 )
 
 
-@needs_rasteriser
 def test_a_wide_drawing_is_padded_to_a_square() -> None:
     pixels = render(WIDE, "plain")
     assert pixels.shape == (SIDE, SIDE, 4)
@@ -31,7 +24,6 @@ def test_a_wide_drawing_is_padded_to_a_square() -> None:
     assert pixels[SIDE // 2, SIDE // 2].tolist() == [255, 170, 0, 255]
 
 
-@needs_rasteriser
 def test_inked_has_a_black_edge_and_line_a_white_inside() -> None:
     inked, line = render(WIDE, "inked"), render(WIDE, "line")
     for pixels in (inked, line):
