@@ -67,4 +67,6 @@ def test_the_embedded_checkpoint_is_right_on_the_samples_in_every_backend_but_fo
     expected = set(demo.expected_labels(demo.SAMPLES))
     right = {line.split()[0] for line in result.output.split("\n\n") if "as expected" in line}
     assert right == expected - KNOWN_MISSES
-    assert f"{len(right)} of {len(expected)} pictures: the first label of triclip-emoji is the expected" in result.output
+    assert (
+        f"{len(right)} of {len(expected)} pictures: the first label of triclip-emoji is the expected" in result.output
+    )
