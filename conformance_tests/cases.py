@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clip_core.checkpoint import load_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.hub import resolve_checkpoint
 from clip_core.weights import WeightSpec, weight_specs
 from conformance_tests.oracle import Oracle
 
@@ -108,9 +109,15 @@ LADDER = ("base", "legacy", "wide", "giant")
 comparisons with transformers."""
 
 
-def generated_case(name: str, seed: int = 0) -> Case:
-    """The case of that name with random weights."""
-    return Case(name, CONFIGS[name], random_weights(CONFIGS[name], seed))
+EMBEDDED = "triclip-emoji"
+"""The checkpoint that ships with `clip_core`: trained weights, so that not all are random."""
+
+
+def named_case(name: str) -> Case:
+    """The case of that name: a configuration with random weights, or the embedded checkpoint."""
+    if name == EMBEDDED:
+        return checkpoint_case(resolve_checkpoint(EMBEDDED))
+    return Case(name, CONFIGS[name], random_weights(CONFIGS[name], seed=0))
 
 
 def checkpoint_case(directory: Path) -> Case:

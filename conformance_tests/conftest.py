@@ -15,7 +15,7 @@ from conformance_tests.threads import ONE_THREAD
 os.environ.update({name: value for name, value in ONE_THREAD.items() if name not in os.environ})  # before NumPy comes
 
 from conformance_tests.adapter import BACKENDS, load_adapter
-from conformance_tests.cases import CONFIGS, LADDER, Case, checkpoint_case, generated_case
+from conformance_tests.cases import CONFIGS, EMBEDDED, LADDER, Case, checkpoint_case, named_case
 from conformance_tests.comparison import Comparison
 from conformance_tests.tolerances import TOLERANCES
 
@@ -50,8 +50,8 @@ broken_key = pytest.StashKey[dict[str, str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--backend", help=f"{', '.join(BACKENDS)}, or a module with an adapter's functions")
-    group.addoption("--checkpoint", type=Path, help="climb with this checkpoint directory, not with generated cases")
-    group.addoption("--case", action="append", choices=list(CONFIGS), help="only these generated cases")
+    group.addoption("--checkpoint", type=Path, help="climb with this checkpoint directory, not with the own cases")
+    group.addoption("--case", action="append", choices=[*CONFIGS, EMBEDDED], help="only these cases")
     group.addoption("--all-rungs", action="store_true", help="also run rungs above a broken one")
 
 
@@ -127,7 +127,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """``case`` stands for every case; ``base`` for the first: both are the checkpoint, if one was given."""
     chosen = [metafunc.config.getoption("--checkpoint")]
     if chosen == [None]:
-        chosen = metafunc.config.getoption("--case") or LADDER
+        chosen = metafunc.config.getoption("--case") or (*LADDER, EMBEDDED)
     for name, values in (("case", chosen), ("base", chosen[:1])):
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values, indirect=True, scope="session", ids=str)
@@ -135,7 +135,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @cache
 def _case(chosen: Path | str) -> Case:
-    return checkpoint_case(chosen) if isinstance(chosen, Path) else generated_case(chosen)
+    return checkpoint_case(chosen) if isinstance(chosen, Path) else named_case(chosen)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import numpy as np
 
 from clip_core.checkpoint import save_checkpoint
 from conformance_tests.adapter import BACKENDS
-from conformance_tests.cases import LADDER, Case, checkpoint_case, full_inputs, generated_case
+from conformance_tests.cases import EMBEDDED, LADDER, Case, checkpoint_case, full_inputs, named_case
 from conformance_tests.jobs import Job, Results, run_jobs
 from conformance_tests.tolerances import TOLERANCES
 
@@ -86,10 +86,14 @@ def report_saved(name: str, saved: dict[str, Path], weights: dict[str, Results],
 
 
 @click.command()
-@click.option("--checkpoint", type=click.Path(path_type=Path, exists=True), help="a directory; else generated ones")
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path, exists=True),
+    help="a directory; else generated ones and the embedded one",
+)
 def main(checkpoint: Path | None) -> None:
     """Compares the three backends with each other."""
-    cases = [checkpoint_case(checkpoint)] if checkpoint else [generated_case(name) for name in LADDER]
+    cases = [checkpoint_case(checkpoint)] if checkpoint else [named_case(name) for name in (*LADDER, EMBEDDED)]
     with tempfile.TemporaryDirectory() as temporary:
         raise SystemExit(0 if compare(cases, Path(temporary)) else 1)
 

@@ -15,15 +15,15 @@ NARROW = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_outputs(backend, case, compare, dtype):
-    model = backend.build("model", case.config, case.weights, dtype=dtype)
-    rounded = {name: value.astype(NARROW[dtype]) for name, value in case.weights.items()}
-    inputs = full_inputs(case.config, 3, 3)
+def test_outputs(backend, base, compare, dtype):
+    model = backend.build("model", base.config, base.weights, dtype=dtype)
+    rounded = {name: value.astype(NARROW[dtype]) for name, value in base.weights.items()}
+    inputs = full_inputs(base.config, 3, 3)
     options = {"return_loss": True, "output_hidden_states": True, "output_attentions": True}
     got = flat(backend.call(model, "", **inputs, **options), backend.to_array)
-    expected = flat(Oracle(case.config, rounded).outputs(inputs), np.asarray)
+    expected = flat(Oracle(base.config, rounded).outputs(inputs), np.asarray)
     wide = {name for name, value in got.items() if value.dtype == np.float32}
     assert wide == {"loss", "logits_per_image", "logits_per_text"}
     assert {value.dtype for name, value in got.items() if name not in wide} == {NARROW[dtype]}
     relative = {name: value for name, value in expected.items() if name != "loss"}  # which has no scale of its own
-    compare.close(f"dtypes: {dtype}", case.name, {name: got[name] for name in relative}, relative)
+    compare.close(f"dtypes: {dtype}", base.name, {name: got[name] for name in relative}, relative)

@@ -7,7 +7,7 @@ import pytest
 
 from clip_core.initialization import draw_weights
 from conformance_tests.adapter import CLASSES, config_of, specs_of
-from conformance_tests.cases import full_inputs, generated_case
+from conformance_tests.cases import full_inputs, named_case
 from conformance_tests.comparison import equal
 
 GOLDEN = Path(__file__).parent.parent / "names_of_base.txt"
@@ -15,7 +15,7 @@ GOLDEN = Path(__file__).parent.parent / "names_of_base.txt"
 
 
 def test_names_and_shapes_are_those_of_the_field(backend):
-    case = generated_case("base")
+    case = named_case("base")
     weights = backend.weights(backend.build("model", case.config, case.weights))
     got = sorted(f"{name} {list(value.shape)}" for name, value in weights.items())
     assert got == GOLDEN.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""The commands of this package pass; each runs its frameworks in processes of their own."""
+"""The commands of this package pass; each runs its frameworks in processes of their own. ``-s`` shows their tables."""
 
 import json
 import subprocess
@@ -30,11 +30,13 @@ def test_nothing_of_the_documentation_page_is_missing():
 @pytest.mark.parametrize("backend", ["torch", "tf", "flax"])
 def test_parity_with_transformers(backend):
     done = run("conformance_tests.parity_transformers", "--backend", backend)
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_backends_agree():
     done = run("conformance_tests.cross_framework")
+    print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

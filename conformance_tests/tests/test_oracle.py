@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from conformance_tests import oracle_layers
 from conformance_tests.adapter import flat
-from conformance_tests.cases import CONFIGS, full_inputs, generated_case, pixel_inputs, text_inputs
+from conformance_tests.cases import CONFIGS, full_inputs, named_case, pixel_inputs, text_inputs
 from conformance_tests.ladder.test_names import GOLDEN
 
 EXACT = 1e-11
@@ -64,7 +64,7 @@ def _plain(value):
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_output(name, masked):
-    case = generated_case(name)
+    case = named_case(name)
     inputs = full_inputs(case.config, 3, 3) | text_inputs(case.config.text_config, 3, positions=True)
     if not masked:
         del inputs["attention_mask"]
@@ -77,7 +77,7 @@ def test_every_output(name, masked):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_gradients(name):
-    case = generated_case(name)
+    case = named_case(name)
     inputs = full_inputs(case.config, 4, 4)
     model = upstream(case, "sdpa")
     model(**tensors(inputs), return_loss=True).loss.backward()
@@ -88,7 +88,7 @@ def test_gradients(name):
 
 @pytest.mark.parametrize("size", [(35, 35), (14, 14), (35, 14), (15, 48)])
 def test_interpolated(size):
-    case = generated_case("base")
+    case = named_case("base")
     pixels = pixel_inputs(case.config.vision_config, 2, size=size)
     model = upstream(case, "sdpa").vision_model
     expected = model(torch.from_numpy(pixels).double(), interpolate_pos_encoding=True).last_hidden_state
