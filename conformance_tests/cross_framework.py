@@ -89,7 +89,7 @@ def report_saved(name: str, saved: dict[str, Path], weights: dict[str, Results],
 @click.option(
     "--checkpoint",
     type=click.Path(path_type=Path, exists=True),
-    help="a directory; else generated ones and the embedded one",
+    help="a directory; else our own",
 )
 def main(checkpoint: Path | None) -> None:
     """Compares the three backends with each other."""

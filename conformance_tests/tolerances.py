@@ -28,16 +28,16 @@ class Tolerance:
 
 TOLERANCES = {
     "layers": Tolerance(5e-6, 7e-7),
-    "layers: std 1e-3": Tolerance(1e-6, 1.3e-7),
+    "layers: std 1e-3": Tolerance(1e-6, 1.7e-7),
     "layers: mean 300": Tolerance(2e-4, 4e-5),  # of float32 at 300, divided by a deviation of 1
-    "layers: constant + 1e-4 noise": Tolerance(1e-3, 3.3e-4),  # of float32 at 1, divided by sqrt(eps)
-    "blocks": Tolerance(5e-6, 8e-7),
+    "layers: constant + 1e-4 noise": Tolerance(2e-3, 6.1e-4),  # of float32 at 1, divided by sqrt(eps)
+    "blocks": Tolerance(5e-6, 9.4e-7),
     "towers": Tolerance(1e-5, 1.1e-6),
-    "hidden_states": Tolerance(1e-5, 1e-6),
+    "hidden_states": Tolerance(1e-5, 1.2e-6),
     "logits": Tolerance(2e-4, 4e-5, relative=False),
     "loss": Tolerance(1e-4, 1e-5, relative=False),
     "gradients": Tolerance(1e-4, 1.7e-5),
-    "step": Tolerance(1e-4, 8e-6),
+    "step": Tolerance(1e-4, 2.3e-5),
     "compiled": Tolerance(1e-5, 2.4e-6),
     "dtypes: bfloat16": Tolerance(6e-2, 3.7e-2),
     "dtypes: float16": Tolerance(1e-2, 4e-3),

@@ -14,9 +14,9 @@ from conformance_tests.cases import CONFIGS, full_inputs, named_case, pixel_inpu
 from conformance_tests.ladder.test_names import GOLDEN
 
 EXACT = 1e-11
-"""Of a field's scale: both are float64, and differ by the order of summation (measured: up to 2e-13)."""
+"""Of a field's scale: both are float64, and differ by the order of summation (measured: up to 2.3e-13)."""
 SOFTMAX_FLOAT32 = 1e-6
-"""transformers' eager attention, the one that returns attentions, has its softmax in float32 (measured: up to 2e-7)."""
+"""transformers' eager attention, the one that returns attentions, has its softmax in float32 (measured: up to 2.4e-7)."""
 
 
 @pytest.fixture(autouse=True)
@@ -105,16 +105,16 @@ def test_resampling_is_that_of_torch(size):
     np.testing.assert_allclose(got, expected.permute(1, 2, 0).numpy(), atol=1e-12)
 
 
-@pytest.mark.parametrize("size", [(14, 14), (35, 21)])
-def test_gradient_through_resampling(size):
-    """transformers has none in eval to compare with here: a central difference along a random direction."""
-    grid = np.random.default_rng(1).standard_normal((3, 3, 4))
-    rows, columns = size[0] // 7, size[1] // 7
-    y, backward = oracle_layers.resample(grid, rows, columns)
-    weight, direction = np.random.default_rng(2).standard_normal(y.shape), np.ones_like(grid)
-    h = 1e-5
-    plus, minus = (oracle_layers.resample(grid + s * h * direction, rows, columns)[0] for s in (1, -1))
-    assert ((plus - minus) * weight).sum() / (2 * h) == pytest.approx((backward(weight) * direction).sum())
+@pytest.mark.parametrize("size", [(14, 14), (35, 22)])
+def test_gradients_through_resampling(size):
+    case = named_case("base")
+    pixels = pixel_inputs(case.config.vision_config, 3, size=size)
+    inputs = text_inputs(case.config.text_config, 3) | {"pixel_values": pixels}
+    model = upstream(case, "sdpa")
+    model(**tensors(inputs), return_loss=True, interpolate_pos_encoding=True).loss.backward()
+    name = "vision_model.embeddings.position_embedding.weight"
+    expected = dict(model.named_parameters())[name].grad.numpy()
+    assert_close({name: case.oracle.gradients(inputs)[name]}, {name: expected}, EXACT)
 
 
 def test_golden_names():
