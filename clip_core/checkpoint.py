@@ -28,6 +28,10 @@ from clip_core.weights import match_weights, weight_specs
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 DEFAULT_MAX_SHARD_SIZE = "5GB"
+_NOT_HERE = (
+    " If the repository has another format only, or the cache only a part of it, download it whole and run "
+    "`triclip convert DIR NEW --to hf`."
+)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -138,7 +142,7 @@ def load_checkpoint(
 def _no_weights_message(directory: Path) -> str:
     foreign = ("*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
     others = sorted(file.name for pattern in foreign for file in directory.glob(pattern))
-    hint = f" It holds {', '.join(others)}: convert that with `triclip convert`." if others else ""
+    hint = f" It holds {', '.join(others)}: convert that with `triclip convert`." if others else _NOT_HERE
     return f"{directory}: expected {SINGLE_FILE} or {INDEX_FILE}, found neither.{hint}"
 
 

@@ -155,7 +155,8 @@ class _TowerConfig(_Config):
     @classmethod
     def _own_part(cls, config_dict: dict[str, Any], path: Path) -> dict[str, Any]:
         if config_dict.get("model_type") == CLIPConfig.model_type:
-            return CLIPConfig.from_dict(config_dict)._tower_dict(cls._key_in_full_config)
+            full = CLIPConfig.from_dict(config_dict)  # its projections have the width that it says, not the tower
+            return {**full._tower_dict(cls._key_in_full_config), "projection_dim": full.projection_dim}
         return super()._own_part(config_dict, path)
 
 
@@ -215,8 +216,8 @@ class CLIPConfig(_Config):
 
     model_type = "clip"
 
-    text_config: CLIPTextConfig = None  # type: ignore[assignment]  # __post_init__ makes it one
-    vision_config: CLIPVisionConfig = None  # type: ignore[assignment]
+    text_config: CLIPTextConfig = field(default_factory=CLIPTextConfig)
+    vision_config: CLIPVisionConfig = field(default_factory=CLIPVisionConfig)
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592
     initializer_factor: float = 1.0
@@ -237,9 +238,21 @@ class CLIPConfig(_Config):
         return value
 
     @classmethod
-    def from_text_vision_configs(cls, text_config: CLIPTextConfig, vision_config: CLIPVisionConfig) -> Self:
-        """The configuration of the model that joins two towers; other values are defaults."""
-        return cls(text_config=text_config, vision_config=vision_config)
+    def from_text_vision_configs(
+        cls,
+        text_config: CLIPTextConfig,
+        vision_config: CLIPVisionConfig,
+        *,
+        projection_dim: int = 512,
+        logit_scale_init_value: float = 2.6592,
+    ) -> Self:
+        """The configuration of the model that joins two towers."""
+        return cls(
+            text_config=text_config,
+            vision_config=vision_config,
+            projection_dim=projection_dim,
+            logit_scale_init_value=logit_scale_init_value,
+        )
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:

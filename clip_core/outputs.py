@@ -56,6 +56,10 @@ class ModelOutput:
             return None
         raise AttributeError(f"{type(self).__name__} has no field {name!r}; its fields are {', '.join(self.FIELDS)}")
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a field of that name is there; of anything else than a name, whether it is one of the values."""
+        return key in self._fields if isinstance(key, str) else key in self.values()
+
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, str):
             if key not in self._fields:

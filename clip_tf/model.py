@@ -76,9 +76,9 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         return_loss: bool | None = None,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        interpolate_pos_encoding: bool = False,
         return_dict: bool | None = None,
         training: bool = False,
+        interpolate_pos_encoding: bool = False,
     ) -> CLIPOutput | tuple[Any, ...]:
         """Compares every image with every text; arguments as of the towers.
 

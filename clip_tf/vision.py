@@ -132,9 +132,9 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
         pixel_values: Tensor,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        interpolate_pos_encoding: bool = False,
         return_dict: bool | None = None,
         training: bool = False,
+        interpolate_pos_encoding: bool = False,
     ) -> BaseModelOutputWithPooling | tuple[Any, ...]:
         """Encodes images.
 
@@ -177,9 +177,9 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
         pixel_values: Tensor,
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
-        interpolate_pos_encoding: bool = False,
         return_dict: bool | None = None,
         training: bool = False,
+        interpolate_pos_encoding: bool = False,
     ) -> CLIPVisionModelOutput | tuple[Any, ...]:
         """Encodes and projects images; arguments and errors as of `TFCLIPVisionModel.call`.
 

@@ -59,9 +59,10 @@ def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
         return None
     if type(tensor) is not Tensor or tensor.device.type != "cpu":
         return None
-    if torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap or grad
+    try:
+        return tensor.detach().numpy()
+    except (RuntimeError, TypeError):  # inside vmap or grad; bfloat16, which NumPy has not
         return None
-    return tensor.numpy()
 
 
 def default(value: bool | None, configured: bool) -> bool:

@@ -5,6 +5,7 @@ Source of the architecture: Radford et al. 2021, section 2.4; of names and seman
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -98,8 +99,11 @@ class CLIPModel(CLIPPreTrainedModel):
 
     def logits(self, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
         """Cosine similarities of unit vectors times the scale, in float32: ``[text, image]``."""
-        scale = self.logit_scale.float().exp()
-        return text_embeds.float() @ image_embeds.float().T * scale  # [text, image]
+        device = text_embeds.device.type
+        exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        with exact:  # autocast would round logits to its dtype
+            scale = self.logit_scale.float().exp()
+            return text_embeds.float() @ image_embeds.float().T * scale  # [text, image]
 
 
 def unit_length(embeds: Tensor) -> Tensor:

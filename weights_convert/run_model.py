@@ -40,7 +40,7 @@ def main(directory: Path, backend: str, architecture: str) -> None:
         context = torch.no_grad()
     with context:
         outputs = model(**inputs)
-    found: dict[str, Any] = {name: np.asarray(outputs[name], np.float32) for name in _OUTPUTS if name in outputs.keys()}  # noqa: SIM118
+    found: dict[str, Any] = {name: np.asarray(outputs[name], np.float32) for name in _OUTPUTS if name in outputs}
     np.savez(directory / "outputs.npz", **found)
 
 

@@ -65,7 +65,8 @@ def test_every_value_survives_a_round_trip(tmp_path):
     loaded = CLIPConfig.from_pretrained(tmp_path)
     assert loaded == config
     assert loaded.to_dict() == config.to_dict()
-    assert CLIPTextConfig.from_pretrained(tmp_path) == config.text_config
+    # the projections of a full model have its own projection_dim, whatever its towers' configurations say
+    assert CLIPTextConfig.from_pretrained(tmp_path) == replace(config.text_config, projection_dim=33)
     assert CLIPVisionConfig.from_pretrained(tmp_path).output_attentions
 
 
@@ -105,5 +106,5 @@ def test_a_missing_file_says_what_is_there(tmp_path):
 
 def test_from_text_vision_configs():
     text, vision = CLIPTextConfig(vocab_size=77), CLIPVisionConfig(patch_size=16)
-    joined = CLIPConfig.from_text_vision_configs(text, vision)
-    assert (joined.text_config, joined.vision_config) == (text, vision)
+    joined = CLIPConfig.from_text_vision_configs(text, vision, projection_dim=20)
+    assert (joined.text_config, joined.vision_config, joined.projection_dim) == (text, vision, 20)

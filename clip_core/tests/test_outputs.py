@@ -13,6 +13,9 @@ def test_absent_fields_are_no_elements_and_read_as_none():
     assert out.keys() == ("last_hidden_state", "pooler_output", "attentions")
     assert len(out) == 3
     assert out.hidden_states is None
+    assert "attentions" in out
+    assert "hidden_states" not in out
+    assert 2 in out
     assert out[2] == out["attentions"] == out.attentions == (5, 6)
     assert dict(out.items())["pooler_output"] == 2
 

@@ -88,8 +88,13 @@ def test_an_exported_program_survives_a_file_and_takes_other_batch_sizes(model, 
 
 
 def test_autocast_and_dtypes(model, inputs):
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(model(**inputs)[0], model.float()(**inputs)[0], atol=0.3, rtol=0.1)
+    with torch.no_grad():
+        expected = model(**inputs)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = model(**inputs)
+    assert output.logits_per_image.dtype == torch.float32
+    torch.testing.assert_close(output[0], expected[0], atol=0.3, rtol=0.1)
+    assert not torch.equal(output[0], expected[0])
     half = copy.deepcopy(model).to(torch.bfloat16)
     output = half(**inputs)
     assert half.dtype == torch.bfloat16
@@ -169,6 +174,13 @@ def test_a_saved_model_is_loaded_in_its_dtype_or_another(tmp_path, dtype):
     loaded = CLIPModel.from_pretrained(tmp_path)
     assert loaded.dtype == torch.float32
     assert not loaded.training
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.bfloat16])
+def test_a_mask_may_have_any_dtype(model, inputs, dtype):
+    with torch.no_grad():
+        expected = model(**inputs)
+        assert_same(model(**(inputs | {"attention_mask": inputs["attention_mask"].to(dtype)})), expected, atol=0)
 
 
 def test_wrong_inputs_are_refused(model, inputs):

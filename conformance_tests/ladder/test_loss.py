@@ -21,7 +21,7 @@ def test_loss_of_one_pair_is_zero(backend, base, model_of):
 def test_loss_is_absent_unless_asked_for(backend, base, model_of):
     output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 3))
     assert output.loss is None
-    assert "loss" not in output.keys()  # noqa: SIM118  # an output is a tuple: `in` would look at its values
+    assert "loss" not in output
 
 
 def test_loss_of_unequal_numbers_is_an_error(backend, base, model_of):

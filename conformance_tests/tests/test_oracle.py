@@ -16,7 +16,7 @@ from conformance_tests.ladder.test_names import GOLDEN
 EXACT = 1e-11
 """Of a field's scale: both are float64, and differ by the order of summation (measured: up to 2.3e-13)."""
 SOFTMAX_FLOAT32 = 1e-6
-"""transformers' eager attention, the one that returns attentions, has its softmax in float32 (measured: up to 2.4e-7)."""
+"""transformers' eager attention, which returns attentions, has its softmax in float32 (measured: up to 2.4e-7)."""
 
 
 @pytest.fixture(autouse=True)
