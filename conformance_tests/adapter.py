@@ -75,7 +75,7 @@ def load_adapter(name: str) -> Any:
     if name in BACKENDS:
         return import_module(f"conformance_tests.adapters.{name}")
     if "." not in name:
-        raise ValueError(f"--backend: expected {', '.join(BACKENDS)} or a module 'package.module', got {name!r}.")
+        raise ValueError(f"expected {', '.join(BACKENDS)} or a module 'package.module', got {name!r}.")
     return import_module(name)
 
 

@@ -74,8 +74,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(trylast=True)  # after pytest has grouped tests by their cases
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The ladder without a backend is an error, not a skip; its rungs run in order."""
-    if any(rung_of(item) for item in items) and not config.getoption("--backend", None):
-        raise pytest.UsageError(_USAGE)
+    if any(rung_of(item) for item in items):
+        name = config.getoption("--backend", None)
+        if not name:
+            raise pytest.UsageError(_USAGE)
+        try:
+            load_adapter(name)
+        except (ValueError, ImportError) as error:
+            raise pytest.UsageError(f"--backend {name}: {error}") from None
     order = list(RUNGS)
     items.sort(key=lambda item: order.index(rung_of(item)) if rung_of(item) else -1)
 
@@ -153,10 +159,7 @@ def base(request: pytest.FixtureRequest) -> Case:
 @pytest.fixture(scope="session")
 def backend(pytestconfig: pytest.Config) -> Any:
     """The adapter module."""
-    try:
-        return load_adapter(pytestconfig.getoption("--backend"))
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
+    return load_adapter(pytestconfig.getoption("--backend"))
 
 
 @pytest.fixture(scope="session")

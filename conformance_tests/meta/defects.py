@@ -38,19 +38,18 @@ class Seeder:
         return self.modules[name]
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[..., Any]) -> None:
-        """Replaces ``owner.name`` by ``wrapper(original, *arguments)``."""
+        """Replaces ``owner.name`` by ``wrapper(original, *arguments)``, of the same signature: Keras looks at it."""
         original = getattr(owner, name)
-        self.patch.setattr(owner, name, lambda *args, **options: wrapper(original, *args, **options))
-
-    def wrap_call(self, owner: Any, wrapper: Callable[..., Any]) -> None:
-        """The same for what a layer computes. Keras looks at the arguments' names, so the signature is kept."""
-        original = getattr(owner, CALL[self.backend])
 
         def call(*args: Any, **options: Any) -> Any:
             return wrapper(original, *args, **options)
 
         call.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
-        self.patch.setattr(owner, CALL[self.backend], call)
+        self.patch.setattr(owner, name, call)
+
+    def wrap_call(self, owner: Any, wrapper: Callable[..., Any]) -> None:
+        """The same for what a layer computes."""
+        self.wrap(owner, CALL[self.backend], wrapper)
 
     def wrap_everywhere(self, name: str, wrapper: Callable[..., Any]) -> None:
         """The same for a function of ``layers`` in every module that imports it."""
