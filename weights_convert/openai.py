@@ -1,8 +1,8 @@
 """OpenAI's ``.pt`` files: TorchScript archives, read as data, and plain state dicts, which is what is written.
 
-``clip.model.build_model(torch.load(path))`` infers the model from a state dict: heads of 64, quick_gelu, an MLP four times
-as wide, square images of whole patches. A model that is not like that would compute wrong numbers there, so it is
-refused. (``clip.load`` of openai-clip 1.0.1 does not rewind a file that is no TorchScript, and so reads no state dict.)
+``clip.model.build_model(torch.load(path))`` infers the model from a state dict: heads of 64, quick_gelu, an MLP four
+times as wide, square images of whole patches. A model that is not like that would compute wrong numbers there, so it
+is refused. (``clip.load`` of openai-clip 1.0.1 does not rewind a file that is no TorchScript: it reads no state dict.)
 """
 
 from __future__ import annotations
