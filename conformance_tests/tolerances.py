@@ -39,6 +39,7 @@ TOLERANCES = {
     "gradients": Tolerance(1e-4, 1.7e-5),
     "step": Tolerance(1e-4, 2.3e-5),
     "compiled": Tolerance(1e-5, 2.4e-6),
+    # measured on "legacy", the noisiest case; the rung runs on "base" alone, where bfloat16 has 1.6e-2, float16 3e-3
     "dtypes: bfloat16": Tolerance(6e-2, 3.7e-2),
     "dtypes: float16": Tolerance(1e-2, 4e-3),
     "traps": Tolerance(1e-5, 6e-7),
