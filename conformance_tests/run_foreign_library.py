@@ -46,17 +46,6 @@ def openai(directory: Path, input_ids: Any, pixel_values: Any) -> Any:
     import clip
     import torch
 
-    load = torch.jit.load
-
-    def load_or_rewind(file: Any, *arguments: Any, **options: Any) -> Any:
-        """`clip.load` tries this first, then reads a state dict from where it ended (openai/CLIP pull request 462)."""
-        try:
-            return load(file, *arguments, **options)
-        except RuntimeError:
-            file.seek(0)
-            raise
-
-    torch.jit.load = load_or_rewind
     model, _ = clip.load(str(directory / "converted"), device="cpu")
     torch.save(model.state_dict(), directory / "saved_state.pt")
     with torch.no_grad():

@@ -1,8 +1,9 @@
-"""OpenAI's ``.pt`` files: TorchScript archives, read as data, and plain state dicts, which is what is written.
+"""OpenAI's ``.pt`` files: TorchScript archives, as they were published, and plain state dicts, which are read only.
 
-``clip.model.build_model(torch.load(path))`` infers the model from a state dict: heads of 64, quick_gelu, an MLP four
-times as wide, square images of whole patches. A model that is not like that would compute wrong numbers there, so it
-is refused. (``clip.load`` of openai-clip 1.0.1 does not rewind a file that is no TorchScript: it reads no state dict.)
+``clip.load`` infers the model from the weights: heads of 64, quick_gelu, an MLP four times as wide, square images of
+whole patches. A model that is not like that would compute wrong numbers there, so it is refused. What is written is a
+TorchScript archive, since ``clip.load`` of openai-clip 1.0.1 takes nothing else: it reads a state dict from the end of
+the file, where its first attempt left off.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from weights_convert.containers import Container
 from weights_convert.model import Files, Format, Model, require_full
 from weights_convert.tables import Place, foreign_names, shared_names
 from weights_convert.tensors import Tensor
-from weights_convert.torch_files import write_torch_archive
+from weights_convert.torchscript import write_torchscript
 
 HEAD_DIM = 64
 CONFIG_INSIDE = "config.json"
@@ -117,7 +118,7 @@ def _tower_rules(tower: CLIPTextConfig | CLIPVisionConfig) -> dict[str, tuple[bo
 
 def _write(model: Model, path: Path, max_shard_size: int) -> None:
     inside = {CONFIG_INSIDE: model.config_text().encode(), **model.files}
-    write_torch_archive(path, foreign_names(openai_place, model.specs, model.weights), inside)
+    write_torchscript(path, foreign_names(openai_place, model.specs, model.weights), inside)
 
 
 def _read_files(path: Path) -> Files:

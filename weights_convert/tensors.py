@@ -93,3 +93,13 @@ def mapped(path: Path, offset: int, dtype: DType, shape: Shape) -> Tensor:
             raise CheckpointFormatError(f"{path}: cannot be read any more: {error}. It changed meanwhile.") from error
 
     return Tensor(dtype, shape, read)
+
+
+def row_major(shape: Shape) -> Shape:
+    """Strides, in elements, of an array whose last axis is contiguous."""
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))

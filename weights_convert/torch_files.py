@@ -1,26 +1,25 @@
-"""Reading torch files (zip archives, TorchScript, the older stream of pickles) and writing state-dict archives."""
+"""Reading torch files: zip archives, TorchScript, and the older stream of pickles."""
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.restricted_pickle import STORAGES, ModuleAttributes, Storage, StridedTensor, read_pickle
-from weights_convert.tensors import Array, Shape, Tensor, mapped
+from weights_convert.restricted_pickle import ModuleAttributes, Storage, StridedTensor, read_pickle
+from weights_convert.tensors import Array, Tensor, mapped, row_major
 from weights_convert.zip_archive import ZipArchive
 
 _LEGACY_MAGIC = 119547037146038801333356
 _LEGACY_PROTOCOL = 1001
 _MAX_NAMES = 100_000
 _MAX_DEPTH = 64
-_EXTRA = "extra/"  # where torch keeps files that travel inside an archive; its readers skip what they do not know
-_ALIGNMENT = 64
 
+EXTRA = "extra/"
+"""Where torch keeps files that travel inside an archive; its readers skip what they do not know."""
 Locate = Callable[[Storage], tuple[int, int]]
 """From a storage to its byte offset in the file and its size in bytes."""
 
@@ -54,7 +53,7 @@ def _read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool
         return entry.offset, entry.size
 
     value = _unpickled(archive, path)
-    extra = {name.removeprefix(_EXTRA): archive.read(name) for name in archive.entries if name.startswith(_EXTRA)}
+    extra = {name.removeprefix(EXTRA): archive.read(name) for name in archive.entries if name.startswith(EXTRA)}
     return _named_tensors(value, path, locate), extra, "constants.pkl" in archive.entries
 
 
@@ -163,7 +162,7 @@ def _lazy(tensor: StridedTensor, path: Path, offset: int, size: int) -> Tensor:
     dtype, count = tensor.storage.dtype, tensor.storage.size
     if count * dtype.itemsize > size:
         raise CheckpointFormatError(f"{path}: cut: a storage of {count * dtype.itemsize} bytes has only {size}.")
-    if tensor.strides == _row_major(tensor.shape) or np.prod(tensor.shape) <= 1:
+    if tensor.strides == row_major(tensor.shape) or np.prod(tensor.shape) <= 1:
         return mapped(path, offset + tensor.offset * dtype.itemsize, dtype, tensor.shape)
     whole = mapped(path, offset + tensor.offset * dtype.itemsize, dtype, (count - tensor.offset,))
 
@@ -172,79 +171,3 @@ def _lazy(tensor: StridedTensor, path: Path, offset: int, size: int) -> Tensor:
         return np.lib.stride_tricks.as_strided(whole.read(), tensor.shape, strides, writeable=False)
 
     return Tensor(dtype, tensor.shape, read)
-
-
-def _row_major(shape: Shape) -> Shape:
-    strides = []
-    step = 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
-
-
-def write_torch_archive(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, bytes]) -> None:
-    """Writes a state dict as ``torch.save`` does, one tensor at a time.
-
-    Args:
-        path: the file, overwritten.
-        tensors: the state dict.
-        extra: files that travel inside the archive; torch skips them.
-    """
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        _write_entry(archive, "data.pkl", memoryview(_state_dict_pickle(tensors)))
-        _write_entry(archive, "byteorder", memoryview(b"little"))
-        for number, tensor in enumerate(tensors.values()):
-            value = np.asarray(tensor.read(), order="C")
-            _write_entry(archive, f"data/{number}", value.reshape(-1).view(np.uint8).data)
-        for name, content in extra.items():
-            _write_entry(archive, _EXTRA + name, memoryview(content))
-        _write_entry(archive, "version", memoryview(b"3\n"))
-
-
-def _write_entry(archive: zipfile.ZipFile, name: str, content: memoryview) -> None:
-    info = zipfile.ZipInfo(f"archive/{name}", (1980, 1, 1, 0, 0, 0))
-    info.file_size = content.nbytes
-    large = content.nbytes > zipfile.ZIP64_LIMIT // 2
-    header_end = archive.start_dir + 30 + len(info.filename) + (20 if large else 0) + 4
-    padding = -header_end % _ALIGNMENT
-    info.extra = b"FB" + padding.to_bytes(2, "little") + b"Z" * padding  # as torch does, so that it can map the file
-    with archive.open(info, "w", force_zip64=large) as entry:
-        entry.write(content)
-
-
-def _state_dict_pickle(tensors: Mapping[str, Tensor]) -> bytes:
-    """The instructions that rebuild the state dict; every tensor has a storage of its own, in order."""
-    kinds = {dtype: name for name, dtype in STORAGES.items()}
-    parts = [b"\x80\x02}("]
-    for number, (name, tensor) in enumerate(tensors.items()):
-        parts += [
-            _text(name),
-            b"ctorch._utils\n_rebuild_tensor_v2\n((",
-            _text("storage"),
-            f"ctorch\n{kinds[tensor.dtype]}\n".encode(),
-            _text(str(number)),
-            _text("cpu"),
-            _integer(tensor.nbytes // tensor.dtype.itemsize),
-            b"tQ",
-            _integer(0),
-            _integers(tensor.shape),
-            _integers(_row_major(tensor.shape)),
-            b"\x89ccollections\nOrderedDict\n)RtR",
-        ]
-    return b"".join([*parts, b"u."])
-
-
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    return b"X" + len(encoded).to_bytes(4, "little") + encoded
-
-
-def _integer(value: int) -> bytes:
-    if value < 256:
-        return b"K" + value.to_bytes(1, "little")
-    return b"\x8a\x08" + value.to_bytes(8, "little", signed=True)
-
-
-def _integers(values: Shape) -> bytes:
-    return b"(" + b"".join(map(_integer, values)) + b"t"

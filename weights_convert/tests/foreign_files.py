@@ -17,8 +17,7 @@ def torch(directory: Path) -> None:
     import torch
     from transformers import CLIPModel
 
-    state = torch.load(directory / "openai.pt", weights_only=True)
-    torch.load(directory / "openai.pt", weights_only=True, mmap=True)
+    state = torch.jit.load(directory / "openai.pt").state_dict()
     torch.save(state, directory / "saved_archive.pt")
     torch.save(state, directory / "saved_stream.pt", _use_new_zipfile_serialization=False)
     # what a fused storage, a transposed view and a parameter look like

@@ -16,14 +16,14 @@ from weights_convert.containers import open_container
 from weights_convert.msgpack_files import write_msgpack
 from weights_convert.tensors import constant
 from weights_convert.tests import checkpoints
-from weights_convert.torch_files import write_torch_archive
+from weights_convert.torchscript import write_torchscript
 
 TENSORS = {f"layer{i}.weight": constant(np.arange(6, dtype="<f4").reshape(2, 3) + i) for i in range(3)}
 
 
 def archive(path, **changes):
     """A torch archive; keyword arguments replace or add entries, ``None`` removes."""
-    write_torch_archive(path, TENSORS, {})
+    write_torchscript(path, TENSORS, {})
     with zipfile.ZipFile(path) as whole:
         entries = {info.filename: whole.read(info) for info in whole.infolist()}
     entries.update({f"archive/{name.replace('__', '/')}": content for name, content in changes.items()})
@@ -77,7 +77,7 @@ def test_a_zip_whose_entries_overlap(tmp_path):
 
 def test_a_zip_bomb_is_not_unpacked(tmp_path):
     path = tmp_path / "a.pt"
-    write_torch_archive(path, TENSORS, {})
+    write_torchscript(path, TENSORS, {})
     with zipfile.ZipFile(path) as whole:
         entries = {info.filename: whole.read(info) for info in whole.infolist()}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as changed:

@@ -11,7 +11,7 @@ from clip_core.safetensors_file import SafetensorsFile, write_safetensors
 from weights_convert import convert, inspect, open_source
 from weights_convert.containers import open_container
 from weights_convert.tests import checkpoints
-from weights_convert.torch_files import write_torch_archive
+from weights_convert.torchscript import write_torchscript
 
 
 def rewrite(path, change):
@@ -47,7 +47,7 @@ def test_nothing_there(tmp_path):
 @pytest.fixture
 def bare(in_format, tmp_path):
     """OpenAI's names in a torch archive, without any configuration."""
-    write_torch_archive(tmp_path / "bare.pt", open_container(in_format["openai"]).tensors, {})
+    write_torchscript(tmp_path / "bare.pt", open_container(in_format["openai"]).tensors, {})
     return tmp_path / "bare.pt"
 
 
