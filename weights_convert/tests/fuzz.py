@@ -2,47 +2,91 @@
 
     python -m weights_convert.tests.fuzz --count 20000 [--seed 0]
 
-Every format is mutated in turn: bits flipped, bytes set, pieces removed, repeated, overwritten by others, the end cut;
-mostly where structure is, in the head and in the tail. A file that is still readable is read to its last tensor.
+Files of every format, of torch's own, shard indexes and configurations are mutated in turn: bits flipped, numbers
+changed, pieces removed, repeated, overwritten by others, the end cut; mostly where structure is, in the head and in the
+tail. A file that is still readable is read to its last tensor.
+
+An audit hook ends the run if a reader executes code, starts a process (but the one that reads HDF5), opens a connection
+or writes a file; a watchdog ends it if one file takes two minutes.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
+import os
 import random
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError
-from weights_convert import convert, open_source
+from weights_convert import convert, hdf5_contents, open_source
 from weights_convert.tests import checkpoints
 
 MEMORY_BYTES = 1_000_000_000
 SECONDS = 120
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
+_FORBIDDEN = (
+    *("exec", "compile", "code.__new__", "import", "pickle.find_class", "ctypes.dlopen"),
+    *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "socket.connect"),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "os.symlink", "os.link"),
+)
 
 
-def seeds(directory: Path) -> dict[str, bytes]:
-    """The file of weights of every format."""
+@dataclass(frozen=True)
+class Seed:
+    """A file to mutate: its name in the report, the file, what is opened, and the configuration that goes with it."""
+
+    name: str
+    path: Path
+    opened: Path
+    config: CLIPConfig | None
+
+
+class ForbiddenError(BaseException):
+    """A reader did what none may do; no reader catches it."""
+
+
+def seeds(directory: Path, *, torch: bool) -> list[Seed]:
+    """The file of weights of every format, the small files that lead to it, and with ``torch`` what torch saves."""
     source = checkpoints.save(directory / "source")
-    found = {}
+    found = []
     for name in checkpoints.FORMATS:
         path = checkpoints.destination(directory, name)
         convert(source, path, to=name, verify="none")
         file = path if path.is_file() else max(path.iterdir(), key=lambda entry: entry.stat().st_size)
-        found[file.name if name in ("hf", "openai") else f"{name}{file.suffix}"] = file.read_bytes()
+        found.append(Seed(name, file, file, checkpoints.CONFIG))
+        convert(source, checkpoints.destination(directory, name, "whole_"), to=name, verify="none")
+    for name, config in (("hf", "config.json"), ("open_clip", "open_clip_config.json"), ("keras-hub", "config.json")):
+        whole = directory / f"whole_{name}"
+        found.append(Seed(f"{name} {config}", whole / config, whole, None))
+    for name in ("hf", "hf-flax"):
+        shards = directory / f"shards_{name}"
+        convert(source, shards, to=name, max_shard_size="300KB", verify="none")
+        (index,) = shards.glob("*.index.json")
+        found.append(Seed(f"{name} index", index, shards, None))
+    if torch:
+        command = [sys.executable, "-m", "weights_convert.tests.foreign_files", "torch", str(directory)]
+        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        for name in ("archive", "stream", "views", "script"):
+            path = directory / f"saved_{name}.pt"
+            found.append(Seed(f"torch {name}", path, path, checkpoints.CONFIG))
     return found
 
 
 def mutate(content: bytes, draw: random.Random) -> bytes:
-    """A few changes, three of four in the first or last 20 kB, where files keep their structure."""
+    """A few changes, two of three in the first or last 20 kB, where files keep their structure."""
     changed = bytearray(content)
     for _ in range(draw.choice((1, 1, 1, 2, 3, 8))):
         if not changed:
@@ -51,7 +95,7 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
         places = (draw.randrange(near), draw.randrange(len(changed)), len(changed) - 1 - draw.randrange(near))
         position = draw.choice(places)
         length = draw.choice((1, 1, 2, 4, 8, 64))
-        kind = draw.randrange(6)
+        kind = draw.randrange(7)
         if kind == 0:
             changed[position] ^= 1 << draw.randrange(8)
         elif kind == 1:
@@ -63,6 +107,11 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
         elif kind == 4:
             other = draw.randrange(len(changed))
             changed[position : position + length] = changed[other : other + length]
+        elif kind == 5:
+            piece = bytes(changed[position : position + 200])
+            changed[position : position + 200] = bytes(
+                ord(draw.choice("0123456789-")) if 48 <= byte < 58 and draw.random() < 0.2 else byte for byte in piece
+            )
         elif draw.random() < 0.2:
             del changed[position:]
         else:
@@ -70,50 +119,83 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
-def outcome(path: Path) -> str:
+def outcome(seed: Seed) -> str:
     """What the readers make of a file: ``read``, or the name of the error."""
     try:
-        for tensor in open_source(path, checkpoints.CONFIG).model.weights.values():
+        for tensor in open_source(seed.opened, seed.config).model.weights.values():
             tensor.read().sum()
     except CLIPError as error:
         return type(error).__name__
     return "read"
 
 
-def run(count: int, seed: int, directory: Path) -> Iterator[tuple[str, str, float]]:
-    """Name of the format, outcome and seconds of each of ``count`` mutated files."""
-    originals = list(seeds(directory).items())
-    for number in range(count):
-        name, content = originals[number % len(originals)]
-        draw = random.Random(f"{seed}-{number}")
-        path = directory / f"mutated_{name}"
-        path.write_bytes(mutate(content, draw))
+def run(count: int, number: int, originals: list[Seed]) -> Iterator[tuple[str, str, float]]:
+    """Name, outcome and seconds of each of ``count`` mutated files."""
+    contents = [seed.path.read_bytes() for seed in originals]
+    for index in range(count):
+        seed, content = originals[index % len(originals)], contents[index % len(originals)]
+        seed.path.write_bytes(mutate(content, random.Random(f"{number}-{index}")))
         started = time.monotonic()
         faulthandler.dump_traceback_later(SECONDS, exit=True)
-        found = outcome(path)
+        found = outcome(seed)
         faulthandler.cancel_dump_traceback_later()
-        yield name, found, time.monotonic() - started
+        seed.path.write_bytes(content)
+        yield seed.name, found, time.monotonic() - started
+
+
+def watch(directory: Path) -> None:
+    """From now on, code, processes, connections and files written outside of ``directory`` end the process."""
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "subprocess.Popen":
+            forbidden = hdf5_contents.__file__ not in arguments[1]  # type: ignore[operator]
+        elif event == "open":
+            path, mode, flags = arguments
+            writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            forbidden = writes and not str(path).startswith(str(directory))
+        else:
+            forbidden = event in _FORBIDDEN
+        if forbidden:
+            raise ForbiddenError(event, arguments)
+
+    sys.addaudithook(hook)
+
+
+def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> None:
+    """Reads the mutated files and prints what came out; runs in a process whose memory and children are its own."""
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    for seed in originals:
+        if (found := outcome(seed)) != "read":
+            raise SystemExit(f"{seed.name}: {found} before any mutation")
+    watch(directory)
+    outcomes: Counter[tuple[str, str]] = Counter()
+    slowest = 0.0
+    for name, found, seconds in run(count, number, originals):
+        outcomes[name, found] += 1
+        slowest = max(slowest, seconds)
+    for (name, found), times in sorted(outcomes.items()):
+        click.echo(f"{name:<32}{found:<28}{times:>7}")
+    peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    shown = ", of its children ".join(f"{peak / 1e6:.0f} MB" for peak in peaks)
+    click.echo(f"{count} files, slowest {slowest:.2f} s, peak memory {shown}; nothing was executed")
+    if max(peaks) > MEMORY_BYTES:
+        raise SystemExit(f"more than {MEMORY_BYTES / 1e6:.0f} MB")
 
 
 @click.command()
 @click.option("--count", default=20_000, show_default=True)
-@click.option("--seed", default=0, show_default=True)
-def main(count: int, seed: int) -> None:
-    """Fuzzes the readers; a crash, a hang or too much memory ends the process with an error."""
-    faulthandler.enable()
-    warnings.simplefilter("ignore")
-    outcomes: Counter[tuple[str, str]] = Counter()
-    slowest = 0.0
+@click.option("--seed", "number", default=0, show_default=True)
+def main(count: int, number: int) -> None:
+    """Fuzzes the readers; a crash, a hang, execution or too much memory ends the process with an error."""
     with tempfile.TemporaryDirectory() as directory:
-        for name, found, seconds in run(count, seed, Path(directory)):
-            outcomes[name, found] += 1
-            slowest = max(slowest, seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    for (name, found), times in sorted(outcomes.items()):
-        click.echo(f"{name:<24}{found:<28}{times:>7}")
-    click.echo(f"{count} files, slowest {slowest:.2f} s, peak memory {peak / 1e6:.0f} MB, no crash")
-    if peak > MEMORY_BYTES:
-        raise SystemExit(f"more than {MEMORY_BYTES / 1e6:.0f} MB")
+        originals = seeds(Path(directory), torch=True)
+        process = multiprocessing.get_context("fork").Process(
+            target=fuzz, args=(Path(directory), originals, count, number)
+        )
+        process.start()
+        process.join()
+    raise SystemExit(process.exitcode)
 
 
 if __name__ == "__main__":
