@@ -118,6 +118,7 @@ def _text_config(cfg: Mapping[str, Any], activation: str | None, embed: int) -> 
         max_position_embeddings=cfg["context_length"],
         bos_token_id=max(last - 1, 0),
         eos_token_id=cfg.get("eos_id", 2) if cfg.get("pool_type") == "eos" else last,
+        pad_token_id=cfg.get("pad_id", 1),
     )
 
 
@@ -139,6 +140,7 @@ def describe(config: CLIPConfig, *, own_tokenizer: bool) -> dict[str, Any]:
     # Without this, open_clip takes CLIP's own; with it, whatever lies in the directory that it loads from.
     tokenizer = {"hf_tokenizer_name": "."} if own_tokenizer else {}
     pooling = {} if pools_at_largest_id(text) else {"pool_type": "eos", "eos_id": text.eos_token_id}
+    padding = {} if text.pad_token_id == 1 else {"pad_id": text.pad_token_id}
     return {
         "embed_dim": config.projection_dim,
         "quick_gelu": text.hidden_act == "quick_gelu",
@@ -154,6 +156,7 @@ def describe(config: CLIPConfig, *, own_tokenizer: bool) -> dict[str, Any]:
             "heads": text.num_attention_heads,
             **_described_part(text),
             **pooling,
+            **padding,
             **tokenizer,
         },
     }

@@ -14,7 +14,7 @@ from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.weights import WeightSpec
 from weights_convert.containers import Container
-from weights_convert.model import Files, Format, Model, require_full
+from weights_convert.model import Files, Format, Model, has_names, require_full
 from weights_convert.tables import Place, foreign_names, shared_names
 from weights_convert.tensors import Tensor
 from weights_convert.torchscript import write_torchscript
@@ -68,7 +68,7 @@ def _translated(path: str) -> str:
 
 def has_openai_names(container: Container) -> bool:
     """Whether the names are those of OpenAI's model, without any prefix."""
-    return "ln_final.weight" in container.tensors or "visual.class_embedding" in container.tensors
+    return has_names(container, "ln_final.weight", "visual.class_embedding")
 
 
 def _recognises(container: Container) -> bool:

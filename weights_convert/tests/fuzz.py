@@ -150,7 +150,7 @@ def watch(directory: Path) -> None:
         if event == "subprocess.Popen":
             forbidden = hdf5_contents.__file__ not in arguments[1]  # type: ignore[operator]
         elif event == "open":
-            path, mode, flags = arguments
+            path, _, flags = arguments
             writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
             forbidden = writes and not str(path).startswith(str(directory))
         else:

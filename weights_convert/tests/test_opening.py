@@ -10,6 +10,7 @@ from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, Con
 from clip_core.safetensors_file import SafetensorsFile, write_safetensors
 from weights_convert import convert, inspect, open_source
 from weights_convert.containers import open_container
+from weights_convert.tensors import constant
 from weights_convert.tests import checkpoints
 from weights_convert.torchscript import write_torchscript
 
@@ -127,6 +128,21 @@ def test_open_clip_training_checkpoints_and_text_towers(in_format, tmp_path):
     rewrite(tmp_path / "custom/open_clip_model.safetensors", rename)
     found = inspect(tmp_path / "custom")
     assert (found.format, found.sha256) == ("open_clip", inspect(path).sha256)
+
+
+def test_a_text_tower_of_its_own_is_not_openai_s_in_torch_files_either(in_format, tmp_path):
+    tensors = open_container(in_format["openai"]).tensors
+    custom = {name if name.startswith(("visual", "logit")) else f"text.{name}": tensors[name] for name in tensors}
+    write_torchscript(tmp_path / "custom.pt", custom, {})
+    found = inspect(tmp_path / "custom.pt", config=checkpoints.CONFIG)
+    assert (found.format, found.sha256) == ("open_clip", inspect(in_format["openai"]).sha256)
+
+
+def test_a_resnet_is_named(tmp_path):
+    names = ("visual.layer1.0.conv1.weight", "ln_final.weight")
+    write_torchscript(tmp_path / "RN50.pt", {name: constant(np.zeros(2, "<f4")) for name in names}, {})
+    with pytest.raises(CheckpointFormatError, match="ResNet vision tower, which is not supported"):
+        open_source(tmp_path / "RN50.pt")
 
 
 @pytest.mark.parametrize(
