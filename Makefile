@@ -57,6 +57,7 @@ test-parity: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.import_time
 	$(BIN)/python -m benchmarks.forward
+	$(BIN)/python -m benchmarks.convert
 
 ## Rebuild the embedded checkpoint from registry packages (an hour and a half).
 checkpoint: $(VENV)/.dev
