@@ -101,13 +101,13 @@ def jax_dtype(dtype: Any) -> np.dtype[Any]:
     Raises:
         InputTypeError: not a dtype for weights.
     """
-    names = ("float32", "bfloat16", "float16", *(("float64",) if jax.config.jax_enable_x64 else ()))
+    names = ["float32", "bfloat16", "float16", *(["float64"] if jax.config.jax_enable_x64 else [])]
     try:
         found = jnp.dtype(dtype)
     except TypeError:
         found = None
     if found is None or found.name not in names:
-        raise InputTypeError(f"dtype: expected float32, bfloat16 or float16, got {dtype!r}.")
+        raise InputTypeError(f"dtype: expected {', '.join(names[:-1])} or {names[-1]}, got {dtype!r}.")
     return found
 
 

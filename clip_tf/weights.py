@@ -79,19 +79,23 @@ def to_array(variable: keras.Variable) -> NDArray[Any]:
     return variable.value.numpy()
 
 
-def dtype_policy(dtype: keras.DTypePolicy | tf.DType | str) -> keras.DTypePolicy:
-    """The policy of that name: one dtype for weights and computation, or a mixed one.
+def dtype_policy(dtype: Any) -> keras.DTypePolicy:
+    """The policy of that name: one dtype for weights and computation, or a mixed one; the global one for ``None``.
 
     Raises:
         InputTypeError: not a dtype for weights.
     """
+    if dtype is None:
+        return keras.config.dtype_policy()
     if isinstance(dtype, keras.DTypePolicy):
         return dtype
-    name = dtype.name if isinstance(dtype, tf.DType) else str(dtype)
-    if name not in ("float32", "bfloat16", "float16", "float64", "mixed_bfloat16", "mixed_float16"):
-        raise InputTypeError(
-            f"dtype: expected float32, bfloat16, float16, mixed_bfloat16 or mixed_float16, got {dtype!r}."
-        )
+    try:
+        name = dtype if isinstance(dtype, str) else tf.as_dtype(dtype).name
+    except TypeError:
+        name = ""
+    names = ("float32", "bfloat16", "float16", "float64", "mixed_bfloat16", "mixed_float16")
+    if name not in names:
+        raise InputTypeError(f"dtype: expected {', '.join(names[:-1])} or {names[-1]}, got {dtype!r}.")
     return keras.DTypePolicy(name)
 
 
@@ -112,8 +116,9 @@ class TFCLIPPreTrainedModel(keras.Model):
     Args:
         config: of the model; of the class ``config_class``.
         seed: of the initial weights; one seed gives the same model in every framework.
-        dtype: of weights and computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``; or a Keras dtype policy, such
-            as ``"mixed_bfloat16"``: float32 weights, computation in bfloat16.
+        dtype: of weights and computation, ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float64"``; or a Keras
+            dtype policy, such as ``"mixed_bfloat16"``: float32 weights, computation in bfloat16. Keras' global policy,
+            which is float32 unless set, if not given.
         weights: names and values in the order of the weight table, instead of seeded ones.
         name: of the Keras model.
 
@@ -131,7 +136,7 @@ class TFCLIPPreTrainedModel(keras.Model):
         config: Any,
         *,
         seed: int = 0,
-        dtype: keras.DTypePolicy | tf.DType | str = "float32",
+        dtype: keras.DTypePolicy | tf.DType | str | None = None,
         weights: Iterable[tuple[str, NDArray[Any]]] | None = None,
         name: str | None = None,
     ) -> None:
@@ -191,7 +196,7 @@ class TFCLIPPreTrainedModel(keras.Model):
         Args:
             name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.hub.resolve_checkpoint`.
             config: used instead of the checkpoint's.
-            dtype: float32 unless given; ``"auto"`` is the dtype of the stored weights.
+            dtype: Keras' global policy unless given; ``"auto"`` is the dtype of the stored weights.
             subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.
 
         Raises:
@@ -208,7 +213,7 @@ class TFCLIPPreTrainedModel(keras.Model):
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        dtype = loaded.dtype if dtype == "auto" else dtype or "float32"
+        dtype = loaded.dtype if dtype == "auto" else dtype
         return cls(loaded.config, dtype=dtype, weights=loaded.weights)
 
     def save_pretrained(

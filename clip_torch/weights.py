@@ -97,7 +97,7 @@ def torch_dtype(dtype: torch.dtype | str) -> torch.dtype:
     """
     name = str(dtype).removeprefix("torch.")
     if name not in ("float32", "bfloat16", "float16", "float64"):
-        raise InputTypeError(f"dtype: expected float32, bfloat16 or float16, got {dtype!r}.")
+        raise InputTypeError(f"dtype: expected float32, bfloat16, float16 or float64, got {dtype!r}.")
     return getattr(torch, name)
 
 
@@ -107,7 +107,7 @@ class CLIPPreTrainedModel(nn.Module):
     Args:
         config: of the model; of the class ``config_class``.
         seed: of the initial weights; one seed gives the same model in every framework.
-        dtype: of weights and computation, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        dtype: of weights and computation, ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float64"``.
         weights: names and values in the order of the weight table, instead of seeded ones.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from weights_convert.tensors import Array, Tensor
+from weights_convert.tensors import Array, Tensor, contiguous
 
 
 class Manifest:
@@ -22,7 +22,7 @@ class Manifest:
 
     def add(self, name: str, value: Array) -> None:
         """Adds one weight, by its name in the shared scheme."""
-        content = np.asarray(value, order="C").reshape(-1).view(np.uint8)
+        content = contiguous(value).reshape(-1).view(np.uint8)
         shape = "x".join(map(str, value.shape)) or "scalar"
         self.lines[name] = f"{name} {value.dtype.name} {shape} {hashlib.sha256(content.data).hexdigest()}"
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from clip_core.errors import CheckpointFormatError, MissingExtraError
 from weights_convert import hdf5_contents
-from weights_convert.tensors import BFLOAT16, Tensor, constant, mapped
+from weights_convert.tensors import BFLOAT16, Tensor, constant, contiguous, mapped
 
 _SECONDS = 600  # the process has a limit of its own, on the time that it computes
 _MAX_ATTRIBUTE_BYTES = 64_000  # HDF5 keeps attributes in an object header of at most 64 KiB
@@ -83,7 +83,7 @@ def write_hdf5(
     h5py = _h5py(path)
     with h5py.File(path, "w") as file:
         for name, tensor in tensors.items():
-            dataset = file.create_dataset(name, data=np.asarray(tensor.read(), order="C"))
+            dataset = file.create_dataset(name, data=contiguous(tensor.read()))
             if tensor.dtype == BFLOAT16:
                 dataset.attrs["dtype"] = "bfloat16"
         for group, values in attributes.items():

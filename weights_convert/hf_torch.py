@@ -16,7 +16,7 @@ from weights_convert.containers import Container
 from weights_convert.model import Format, Model
 from weights_convert.shards import write_shards
 from weights_convert.tables import Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor
+from weights_convert.tensors import Tensor, contiguous
 
 _BARE_TOWERS = {
     "embeddings.token_embedding.weight": "text_model.",
@@ -47,7 +47,7 @@ def _read(container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a safetensors file that every reader takes for one of PyTorch."""
     layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
-    values = ((name, tensor.read()) for name, tensor in tensors.items())
+    values = ((name, contiguous(tensor.read())) for name, tensor in tensors.items())
     write_safetensors(path, layout, values, {"format": "pt"})  # transformers 4 refuses a file that does not say so
 
 

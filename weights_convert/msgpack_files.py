@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.tensors import WEIGHT_DTYPES, DType, Shape, Tensor, joined, mapped
+from weights_convert.tensors import WEIGHT_DTYPES, DType, Shape, Tensor, contiguous, joined, mapped
 
 _CHUNK_BYTES = 2**30  # larger arrays are written in chunks, since msgpack ends at 4 GiB
 _CHUNKED = "__msgpack_chunked_array__"
@@ -220,7 +220,7 @@ def _write_tree(file: BinaryIO, tree: Mapping[str, Any]) -> None:
 
 
 def _write_tensor(file: BinaryIO, tensor: Tensor) -> None:
-    flat = np.asarray(tensor.read(), order="C").reshape(-1)
+    flat = contiguous(tensor.read()).reshape(-1)
     if tensor.nbytes <= _CHUNK_BYTES:
         _write_array(file, flat.view(np.uint8).data, tensor.shape, tensor.dtype)
         return

@@ -14,7 +14,7 @@ from typing import TypeAlias, Union
 import numpy as np
 
 from weights_convert.restricted_pickle import STORAGES
-from weights_convert.tensors import Shape, Tensor, row_major
+from weights_convert.tensors import Shape, Tensor, contiguous, row_major
 from weights_convert.torch_files import EXTRA
 
 Tree: TypeAlias = dict[str, Union["Tree", tuple[int, Tensor]]]
@@ -46,7 +46,7 @@ def write_torchscript(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[
         for name, content in contents.items():
             _write_entry(archive, name, memoryview(content))
         for number, tensor in enumerate(tensors.values()):
-            value = np.asarray(tensor.read(), order="C")
+            value = contiguous(tensor.read())
             _write_entry(archive, f"data/{number}", value.reshape(-1).view(np.uint8).data)
 
 

@@ -207,11 +207,16 @@ def test_keras_files_and_configs(tmp_path, inputs, model_class, config):
         assert_same([v.value for v in copy.variables], [v.value for v in model.variables], atol=0)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16", tf.bfloat16])
-def test_dtypes_and_policies(inputs, dtype):
+NAMES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [*((name, name) for name in NAMES), (tf.bfloat16, "bfloat16"), (np.float16, "float16")]
+)
+def test_dtypes_and_policies(inputs, dtype, name):
     before = keras.config.dtype_policy()
     model = TFCLIPModel(DISTINCT, seed=3, dtype=dtype)
-    policy = keras.DTypePolicy(dtype if isinstance(dtype, str) else dtype.name)
+    policy = keras.DTypePolicy(name)
     output = model(inputs, return_loss=True, output_attentions=True)
     assert {variable.dtype for variable in model.weights} == {policy.variable_dtype}
     assert output.text_embeds.dtype == output.text_model_output.attentions[0].dtype == policy.compute_dtype
@@ -220,6 +225,22 @@ def test_dtypes_and_policies(inputs, dtype):
     exact = TFCLIPModel(DISTINCT, seed=3)(inputs, return_loss=True)
     np.testing.assert_allclose(output.logits_per_text, exact.logits_per_text, atol=0.2)
     assert keras.config.dtype_policy() == before
+
+
+def test_the_global_policy_is_taken_where_none_is_given(tmp_path):
+    TFCLIPModel(DISTINCT, seed=3).save_pretrained(tmp_path)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        models = [TFCLIPModel(DISTINCT, seed=3), TFCLIPModel.from_pretrained(tmp_path)]
+        explicit = TFCLIPModel(DISTINCT, seed=3, dtype="float32")
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert [model.text_projection.dtype_policy.name for model in (*models, explicit)] == [
+        "mixed_bfloat16",
+        "mixed_bfloat16",
+        "float32",
+    ]
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")  # Keras: norms and convolutions stay

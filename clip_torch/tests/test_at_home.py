@@ -188,7 +188,7 @@ def test_wrong_inputs_are_refused(model, inputs):
         model(**(inputs | {"pixel_values": inputs["pixel_values"].numpy()}))
     with pytest.raises(InputTypeError, match="expected a CLIPVisionConfig, got CLIPTextConfig"):
         CLIPVisionModelWithProjection(CLIPTextConfig())
-    with pytest.raises(InputTypeError, match="dtype: expected float32, bfloat16 or float16, got 'int8'"):
+    with pytest.raises(InputTypeError, match="dtype: expected float32, bfloat16, float16 or float64, got 'int8'"):
         CLIPModel(DISTINCT, dtype="int8")
     with pytest.raises(InputError, match="as many images as texts"):
         model(**inputs, return_loss=True)
