@@ -47,8 +47,8 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
     metavar="TEXT",
     multiple=True,
     default=[DEFAULT_TEMPLATE],
-    show_default=DEFAULT_TEMPLATE,
-    help="The text that stands for a label, {} in its place; the average of several, if repeated.",
+    help="The text that stands for a label, {} in its place; the average of several, if repeated.  "
+    f"[default: {DEFAULT_TEMPLATE}]",
 )
 @click.option("--model", metavar="DIR|NAME", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
 @click.option(

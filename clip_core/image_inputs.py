@@ -54,8 +54,9 @@ def load_image(path: str | os.PathLike[str], *, apply_exif_rotation: bool = Fals
     except UnidentifiedImageError as error:
         raise ImageError(f"{os.fspath(path)}: not an image in a format that Pillow can read") from error
     except Image.DecompressionBombError as error:
+        problem = str(error).rstrip(".")
         raise ImageError(
-            f"{os.fspath(path)}: {error}. If the file is trustworthy, raise PIL.Image.MAX_IMAGE_PIXELS"
+            f"{os.fspath(path)}: {problem}. If the file is trustworthy, raise PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     except _PILLOW_ERRORS as error:
         raise ImageError(
