@@ -32,6 +32,10 @@ class _Config:
     other_keys: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """Keys of a ``config.json`` that mean nothing here; kept, and written back."""
 
+    def __post_init__(self) -> None:
+        for name in ("output_attentions", "output_hidden_states", "return_dict"):
+            self._require(isinstance(getattr(self, name), bool), name, "True or False")
+
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
         """The configuration that a ``config.json`` describes; unknown keys are kept in `other_keys`."""
@@ -138,6 +142,7 @@ class _TowerConfig(_Config):
     initializer_factor: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self._require_integers("hidden_size", "intermediate_size", "projection_dim", "num_attention_heads", minimum=1)
         self._require_integers("num_hidden_layers", minimum=0)
         self._require_numbers("layer_norm_eps", "attention_dropout", "initializer_range", "initializer_factor")
@@ -223,6 +228,7 @@ class CLIPConfig(_Config):
     initializer_factor: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "text_config", self._as_tower("text_config", CLIPTextConfig))
         object.__setattr__(self, "vision_config", self._as_tower("vision_config", CLIPVisionConfig))
         self._require_integers("projection_dim", minimum=1)

@@ -33,6 +33,8 @@ def test_configurations_are_frozen_and_replace_checks_again():
         (CLIPTextConfig, {"layer_norm_eps": 0.0}),
         (CLIPTextConfig, {"layer_norm_eps": "1e-5"}),
         (CLIPTextConfig, {"attention_dropout": 1.0}),
+        (CLIPTextConfig, {"output_attentions": "yes"}),
+        (CLIPConfig, {"return_dict": 1}),
         (CLIPTextConfig, {"eos_token_id": -1}),
         (CLIPTextConfig, {"num_hidden_layers": True}),
         (CLIPVisionConfig, {"image_size": 16, "patch_size": 32}),
