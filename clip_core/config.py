@@ -17,6 +17,7 @@ from clip_core.errors import CheckpointFormatError, ConfigError
 from clip_core.files import read_json, write_text_atomically
 from clip_core.hub import resolve_checkpoint
 
+_MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
 
@@ -145,6 +146,7 @@ class _TowerConfig(_Config):
         super().__post_init__()
         self._require_integers("hidden_size", "intermediate_size", "projection_dim", "num_attention_heads", minimum=1)
         self._require_integers("num_hidden_layers", minimum=0)
+        self._require(self.num_hidden_layers <= _MOST_LAYERS, "num_hidden_layers", f"at most {_MOST_LAYERS}")
         self._require_numbers("layer_norm_eps", "attention_dropout", "initializer_range", "initializer_factor")
         divides = self.hidden_size % self.num_attention_heads == 0
         self._require(divides, "num_attention_heads", f"a divisor of hidden_size {self.hidden_size}")

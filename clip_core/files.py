@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 
+_MAX_JSON_BYTES = 30_000_000  # the largest tokenizer.json has 17; JSON takes up to 25 times its size in memory
 JOURNAL = ".save_journal.json"
 """What a directory holds while a `FileSwitch` takes place in it."""
 
@@ -24,10 +25,15 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointFormatError: not UTF-8, not JSON or not an object.
     """
     try:
+        size = path.stat().st_size
+        if size > _MAX_JSON_BYTES:
+            raise CheckpointFormatError(f"{path}: expected JSON of at most {_MAX_JSON_BYTES} bytes, got {size}.")
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise CheckpointNotFoundError(f"{path}: no such file. {_what_is_there(path.parent)}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except CheckpointFormatError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise CheckpointFormatError(f"{path}: expected JSON, got {error}. Fetch or write the file again.") from error
     if not isinstance(value, dict):
         raise CheckpointFormatError(f"{path}: expected a JSON object, got {type(value).__name__}.")

@@ -115,8 +115,7 @@ def convert(
     click.echo(f"  sha256 {done.sha256}{', read back and the same' if done.verified else ''}")
     if done.source_sha256 != done.sha256:
         click.echo(f"  sha256 of the source, before the change of dtype: {done.source_sha256}")
-    for name, value in (done.output_differences or {}).items():
-        click.echo(f"  {name}: largest difference {value:.1e}")
+    _print_differences(done.output_differences or {})
 
 
 @click.command(short_help="Say what a checkpoint is.")
@@ -188,6 +187,12 @@ def _difference_lines(found: Difference) -> list[str]:
     ]
 
 
+def _print_differences(differences: Mapping[str, Mapping[str, float]]) -> None:
+    for pair, outputs in differences.items():
+        for name, value in outputs.items():
+            click.echo(f"  {pair} {name}: largest difference {value:.1e}")
+
+
 def _echo_some(lines: Sequence[str]) -> None:
     for line in lines[:_MOST_LINES]:
         click.echo(f"  {line}")
@@ -218,9 +223,7 @@ def verify(path: str, backends: Sequence[str], config: str | None, as_json: bool
     click.echo(f"{found.path}{f' ({found.format})' if found.format else ''}")
     if found.sha256:
         click.echo(f"  sha256 {found.sha256}")
-    for pair, outputs in found.differences.items():
-        for name, value in outputs.items():
-            click.echo(f"  {pair} {name}: largest difference {value:.1e}")
+    _print_differences(found.differences)
     for problem in found.problems:
         click.echo(f"  {problem}")
     click.echo("  all is well" if found.passed else "  something is wrong with it")

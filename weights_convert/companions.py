@@ -9,11 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from clip_core.errors import CheckpointFormatError
+from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
 from clip_core.tokenizer import CLIPTokenizer
 from weights_convert.model import AnyConfig, Files
 
 PREPROCESSOR = "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"  # transformers 5 keeps the preprocessor in here
 TOKENIZER = (
     "vocab.json",
     "merges.txt",
@@ -33,6 +35,10 @@ def read_files(directory: Path) -> Files:
         path = directory / name
         if path.is_file():
             found[name] = read_small(path)
+    if PREPROCESSOR not in found and (directory / _PROCESSOR).is_file():
+        nested = read_json(directory / _PROCESSOR).get("image_processor")
+        if isinstance(nested, dict):
+            found[PREPROCESSOR] = (json.dumps(nested, indent=2) + "\n").encode()
     return found
 
 
@@ -49,7 +55,7 @@ def preprocessor_of(files: Mapping[str, bytes]) -> dict[str, Any] | None:
         return None
     try:
         return CLIPImageProcessor.from_dict(json.loads(files[PREPROCESSOR])).to_dict()
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointFormatError(f"{PREPROCESSOR}: describes no preprocessing: {error}") from error
 
 

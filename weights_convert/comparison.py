@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from weights_convert.model import AnyConfig
+from weights_convert.companions import preprocessor_of
+from weights_convert.model import AnyConfig, Model
 from weights_convert.opening import open_source
 from weights_convert.tensors import Array, Tensor
 
@@ -89,7 +90,7 @@ def diff(
         shapes=dict(sorted(shapes.items())),
         dtypes=dict(sorted(dtypes.items())),
         values=dict(sorted(values.items())),
-        config=dict(_config_differences(a.model.config.to_dict(), b.model.config.to_dict())),
+        config=dict(_differing_settings(a.model.config.to_dict(), b.model.config.to_dict())),
         identical=identical,
     )
 
@@ -114,7 +115,21 @@ def _difference(a: Array, b: Array) -> float | None:
         return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64))))
 
 
-def _config_differences(
+def lost_settings(model: Model, written: Model) -> Iterator[str]:
+    """A note on each setting of configuration and preprocessor that a model does not have any more once written."""
+    settings = {"configuration": (model.config.to_dict(), written.config.to_dict())}
+    given, found = preprocessor_of(model.files), preprocessor_of(written.files)
+    if given is not None and found is not None:
+        settings["preprocessor"] = (given, found)
+    elif given is not None:
+        yield "preprocessor: has no place in this format"
+    for kind, (before, after) in settings.items():
+        for name, (value, other) in _differing_settings(before, after):
+            if value is not None and other is not None:  # otherwise a key that means nothing here
+                yield f"{kind}: {name} {value!r} has no place in this format, where it is {other!r}"
+
+
+def _differing_settings(
     a: dict[str, Any], b: dict[str, Any], prefix: str = ""
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Settings of the model that differ; what other programs keep beside them does not count."""
@@ -122,6 +137,6 @@ def _config_differences(
     for key in sorted((a.keys() | b.keys()) - notes):
         left, right = a.get(key), b.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            yield from _config_differences(left, right, f"{prefix}{key}.")
+            yield from _differing_settings(left, right, f"{prefix}{key}.")
         elif left != right:
             yield f"{prefix}{key}", (left, right)

@@ -129,18 +129,19 @@ def read_config(path: Path) -> AnyConfig:
 def _parsed(described: Any, path: Path) -> AnyConfig:
     if not isinstance(described, dict):
         raise CheckpointFormatError(f"{path}: expected a JSON object.")
-    if "vision_cfg" in described.get("model_cfg", described):
+    model_cfg = described.get("model_cfg", described)
+    if isinstance(model_cfg, dict) and "vision_cfg" in model_cfg:
         return open_clip.parse_config(described, path)
     if "class_name" in described:
         return keras_hub.parse_config(described, path)
     classes: dict[Any, type[AnyConfig]] = {
         kind.model_type: kind for kind in (CLIPConfig, CLIPTextConfig, CLIPVisionConfig)
     }
-    if described.get("model_type") not in classes:
-        found = described.get("model_type")
+    found = described.get("model_type")
+    if not isinstance(found, str) or found not in classes:
         raise CheckpointFormatError(f"{path}: expected a model_type of {', '.join(classes)}, got {found!r}.")
     try:
-        return classes[described["model_type"]].from_dict(described)
+        return classes[found].from_dict(described)
     except (TypeError, AttributeError) as error:
         raise CheckpointFormatError(f"{path}: not a configuration of CLIP: {error}") from error
 

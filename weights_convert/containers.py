@@ -85,7 +85,12 @@ def _open_shards(index: Path) -> Container:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointFormatError(f"{index}: expected an index of shards, with a 'weight_map' from name to file.")
-    files = [file for listed in weight_map.values() for file in (listed if isinstance(listed, list) else [listed])]
+    of_layers = index.name.endswith(_KERAS_SHARDS_SUFFIX)  # Keras lists layers, which have files; others list weights
+    files = [
+        file
+        for listed in weight_map.values()
+        for file in (listed if of_layers and isinstance(listed, list) else [listed])
+    ]
     outside = [file for file in files if not isinstance(file, str) or Path(file).name != file or "\\" in file]
     if outside:
         raise CheckpointFormatError(
@@ -104,7 +109,7 @@ def _open_shards(index: Path) -> Container:
         if twice:
             raise CheckpointFormatError(f"{index}: {min(twice)[:100]!r} is in {name} and in another shard.")
         tensors.update(shard.tensors)
-    if not index.name.endswith(_KERAS_SHARDS_SUFFIX):  # Keras lists layers, the others list weights
+    if not of_layers:
         _check_listed(index, weight_map, shards)
     first = shards[names[0]]
     return Container(path=index, kind=first.kind, tensors=tensors, metadata=first.metadata)

@@ -11,11 +11,11 @@ from typing import Any, Literal
 from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, parse_size
 from clip_core.errors import CheckpointError, InputError
 from weights_convert.companions import completed
-from weights_convert.containers import open_container
+from weights_convert.comparison import lost_settings
 from weights_convert.destination import check_destination, written_beside
 from weights_convert.hashing import Manifest, weights_manifest
 from weights_convert.model import AnyConfig, Format, Model
-from weights_convert.opening import FORMATS, find_weights, open_source
+from weights_convert.opening import FORMATS, open_source
 from weights_convert.outputs import check_outputs, choose_backends
 from weights_convert.tensors import WEIGHT_DTYPES, Array, Tensor
 
@@ -34,8 +34,8 @@ class Conversion:
         dtypes: of the written weights.
         source_sha256, sha256: digest over the canonical tensors of the source and of the result; ``None`` in a dry run.
         verified: whether the result was read back and has that digest.
-        output_differences: with ``verify="outputs"``, the largest absolute difference of each output between the
-            source in one framework and the result in another.
+        output_differences: with ``verify="outputs"``, the backends that ran source and result, such as
+            ``"torch-flax"``, and the largest absolute difference of each output.
         notes: what a person should know.
     """
 
@@ -51,7 +51,7 @@ class Conversion:
     source_sha256: str | None = None
     sha256: str | None = None
     verified: bool = False
-    output_differences: dict[str, float] | None = None
+    output_differences: dict[str, dict[str, float]] | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +82,8 @@ def convert(
         max_shard_size: bytes or a text such as ``"2GB"``, for the three Hugging Face formats.
         config: for sources without a configuration: a configuration, a file, or the name of a known model.
         verify: ``"tensors"`` reads the result back and compares digests before it takes its place; ``"outputs"`` also
-            runs the source in one installed framework and the result in another, on the same inputs.
+            runs the source in one installed framework and the result in another, on the same inputs. Where the dtype
+            changes, the differences are what that costs, and none is too large.
         overwrite: whether to replace what is there.
         dry_run: opens and checks everything, writes nothing.
         progress: called with the bytes to come, gives a function that is told the bytes that are done.
@@ -92,8 +93,9 @@ def convert(
         CheckpointError: the source cannot be read (see `open_source`), or the result was not what it should be.
     """
     target = _target(to, dtype, max_shard_size, verify)
-    path = Path(destination)
-    check_destination(path, is_file=target.is_file, overwrite=overwrite)
+    shard_bytes = parse_size(max_shard_size or DEFAULT_MAX_SHARD_SIZE)
+    backends = choose_backends(()) if verify == "outputs" else ()
+    path = check_destination(Path(destination), is_file=target.is_file, overwrite=overwrite)
     opened = open_source(source, config)
     files, notes = completed(opened.model.files, opened.model.config)
     model = replace(opened.model, weights=_cast(opened.model.weights, dtype), files=files)
@@ -102,7 +104,7 @@ def convert(
         source=str(opened.path),
         source_format=opened.format.name,
         config_origin=opened.config_origin,
-        destination=str(path),
+        destination=str(destination),
         destination_format=to,
         weights=len(model.weights),
         parameters=sum(tensor.nbytes // tensor.dtype.itemsize for tensor in model.weights.values()),
@@ -112,18 +114,16 @@ def convert(
     )
     if dry_run:
         return done
-    if verify == "outputs":
-        choose_backends(())
-    shard_bytes = parse_size(max_shard_size or DEFAULT_MAX_SHARD_SIZE)
     advance = progress(done.bytes * (2 if verify != "none" else 1)) if progress else _no_progress
     before, after = Manifest(), Manifest()
     watched = replace(model, weights=_watched(opened.model.weights, model.weights, before, after, advance))
-    with written_beside(path, is_file=target.is_file) as temporary:
+    with written_beside(path, is_file=target.is_file, overwrite=overwrite) as temporary:
         target.write(watched, temporary, shard_bytes)
         if verify != "none":
-            written = _check_written(temporary, target, model, after.digest(), advance)
+            written = _read_back(temporary, target, after.digest(), advance)
+            done = replace(done, notes=(*done.notes, *lost_settings(model, written)))
             if verify == "outputs":
-                differences = check_outputs(model, written)
+                differences = check_outputs(opened.model, written, backends, exact=dtype == "keep")
                 done = replace(done, output_differences=differences)
     return replace(done, source_sha256=before.digest(), sha256=after.digest(), verified=verify != "none")
 
@@ -172,15 +172,13 @@ def _watched(
     return {name: watch(name, sources[name], result) for name, result in results.items()}
 
 
-def _check_written(path: Path, target: Format, model: Model, expected: str, advance: Advance) -> Model:
-    """Reads the result back, as the target's own reader finds it, and compares."""
-    container = open_container(path if target.is_file else find_weights(path))
-    found, _ = target.read(container)
-    weights = {name: found[name] for name in model.weights if name in found}
-    got = weights_manifest(weights, advance).digest()
-    if got != expected:
+def _read_back(path: Path, target: Format, expected: str, advance: Advance) -> Model:
+    """The result as anybody will open it, from its files alone, if its weights are those that were written."""
+    opened = open_source(path)
+    got = weights_manifest(opened.model.weights, advance).digest()
+    if got != expected or opened.format is not target:
         raise CheckpointError(
-            f"{path}: what was written reads back differently ({got} instead of {expected}); nothing was kept. "
-            "The disk may be failing: try again elsewhere, and report it if it happens again."
+            f"{path}: what was written reads back differently ({got} instead of {expected}, {opened.format.name}); "
+            "nothing was kept. The disk may be failing: try again elsewhere, and report it if it happens again."
         )
-    return replace(model, weights=weights)
+    return opened.model

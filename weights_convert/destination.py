@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,33 +12,68 @@ from pathlib import Path
 
 from clip_core.errors import CheckpointError, InputError
 
+_OF_A_CHECKPOINT = re.compile(
+    r".*\.(safetensors|bin|h5|msgpack|index(\..+)?\.json)|(.*_)?config\.json|preprocessor\.json|metadata\.json|"
+    r"image_converter\.json|tokenizer\.json|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|"
+    r"model\.weights\.json|assets|README\.md|LICENSE.*|\.gitattributes"
+)
+"""Names in a directory that is a checkpoint and nothing else."""
 
-def check_destination(path: Path, *, is_file: bool, overwrite: bool) -> None:
-    """Raises `InputError` where nothing may or can be written."""
-    if is_file and path.is_dir():
-        raise InputError(f"{path} is a directory; expected the name of a file to write, such as {path / 'model.pt'}.")
-    if not is_file and path.is_file():
-        raise InputError(f"{path} is a file; expected the name of a directory to write.")
-    if path.exists() and not overwrite and (is_file or any(path.iterdir())):
+
+def check_destination(path: Path, *, is_file: bool, overwrite: bool) -> Path:
+    """The place to write to, links resolved; what a killed run moved aside is put back there first.
+
+    Raises:
+        InputError: nothing may or can be written there.
+        CheckpointError: it cannot be looked at.
+    """
+    try:
+        path = Path(os.path.realpath(path.expanduser()))
+        _restore(path)
+        if is_file and path.is_dir():
+            raise InputError(f"{path} is a directory; expected the name of a file to write, such as {path}/model.pt.")
+        if not is_file and path.is_file():
+            raise InputError(f"{path} is a file; expected the name of a directory to write.")
+        if path.exists() and (is_file or any(path.iterdir())):
+            _check_replaceable(path, overwrite)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: cannot be written: {error}") from error
+    return path
+
+
+def _check_replaceable(path: Path, overwrite: bool) -> None:
+    if not overwrite:
         raise InputError(f"{path} is there already. Say --overwrite (overwrite=True) to replace it, or choose another.")
+    if not path.is_dir():
+        return
+    others = sorted(entry.name for entry in path.iterdir() if not _OF_A_CHECKPOINT.fullmatch(entry.name))
+    if others:
+        shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
+        raise InputError(
+            f"{path} holds more than a checkpoint ({shown}), and all of it would be replaced. "
+            "Choose another directory, or move these away."
+        )
+    if Path.cwd().is_relative_to(path):
+        raise InputError(f"{path} is the working directory, which cannot be replaced. Choose another, or go elsewhere.")
 
 
 @contextmanager
-def written_beside(path: Path, *, is_file: bool) -> Iterator[Path]:
+def written_beside(path: Path, *, is_file: bool, overwrite: bool) -> Iterator[Path]:
     """A path beside ``path`` to write to; what is written there takes its place on leaving without an exception.
 
     What was there before is moved aside first and deleted last, so that a kill at any moment leaves the old checkpoint,
-    the new one, or none under this name; never a part of one.
+    the new one, or none under this name; never a part of one. An old one that was left aside is put back by
+    `check_destination`.
     """
-    path = path.absolute()  # "." has no name to write beside
-    path.parent.mkdir(parents=True, exist_ok=True)
     mark = uuid.uuid4().hex[:8]
     temporary, old = (path.with_name(f".{path.name}.{mark}.{state}") for state in ("tmp", "old"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not is_file:
             temporary.mkdir()
         yield temporary
         _sync(temporary)
+        check_destination(path, is_file=is_file, overwrite=overwrite)  # once more: it took a while
         if path.is_dir() and not is_file:
             os.replace(path, old)
         os.replace(temporary, path)
@@ -52,6 +88,16 @@ def written_beside(path: Path, *, is_file: bool) -> Iterator[Path]:
         _remove(old)
 
 
+def _restore(path: Path) -> None:
+    """Puts back what a run moved aside and, killed between two renames, neither replaced nor put back."""
+    if not path.exists() and path.parent.is_dir():
+        aside = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.old")
+        for entry in sorted(path.parent.iterdir()):
+            if aside.fullmatch(entry.name):
+                os.replace(entry, path)
+                return
+
+
 def _sync(path: Path) -> None:
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
@@ -62,5 +108,5 @@ def _sync(path: Path) -> None:
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.unlink()

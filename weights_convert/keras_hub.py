@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.errors import CheckpointFormatError, CLIPError, InputError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
 from clip_core.weights import WeightSpec
@@ -107,7 +107,9 @@ def parse_config(described: Mapping[str, Any], path: Path) -> CLIPConfig:
                 image_size=vision["image_shape"][0],
             ),
         )
-    except (KeyError, TypeError, IndexError) as error:
+    except CLIPError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise CheckpointFormatError(f"{path}: expected the configuration of a CLIPBackbone ({error!r}).") from error
 
 
@@ -271,7 +273,7 @@ def _parse_converter(config: Any, path: Path) -> bytes:
             image_mean=[round(mean, 8) for mean in means],
             image_std=[round(std, 8) for std in stds],
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise CheckpointFormatError(f"{path}: expected the configuration of an image converter ({error!r}).") from error
     return processor.to_json_string().encode()
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from clip_core.checks import LEGACY_EOS_TOKEN_ID
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.errors import CheckpointFormatError, CLIPError, InputError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
 from weights_convert.companions import CLIP_VOCABULARY_SIZE, PREPROCESSOR, preprocessor_of, read_files, write_files
@@ -35,6 +36,7 @@ _PLAIN = {  # what a setting must be for the model to be CLIP's; another value i
 _KNOWN = {*_VISION_DEFAULTS, *_TEXT_DEFAULTS, "pool_type", "eos_id", "pad_id", "act_kwargs", "norm_kwargs"}
 _HARMLESS = ("hf_", "tokenizer", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_drop", "patch_dropout",
              "output_tokens", "attn_pooler")  # fmt: skip
+_MALFORMED = (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError)
 _RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}
 
 
@@ -44,7 +46,13 @@ def _stripped(container: Container) -> dict[str, Tensor]:
     for prefix in _PREFIXES:
         if stored and all(name.startswith(prefix) for name in stored):
             stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
-    return {name.removeprefix(_OWN_TEXT_TOWER): tensor for name, tensor in stored.items()}
+    found: dict[str, Tensor] = {}
+    for name, tensor in stored.items():
+        plain = name.removeprefix(_OWN_TEXT_TOWER)
+        if plain in found:
+            raise CheckpointFormatError(f"{container.path}: names {plain[:100]!r} twice, with and without 'text.'.")
+        found[plain] = tensor
+    return found
 
 
 def _recognises(container: Container) -> bool:
@@ -75,7 +83,9 @@ def parse_config(described: Mapping[str, Any], path: Path) -> CLIPConfig:
             text_config=_text_config(text, activation, model["embed_dim"]),
             vision_config=_vision_config(vision, activation, model["embed_dim"]),
         )
-    except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
+    except CLIPError:
+        raise
+    except _MALFORMED as error:
         raise CheckpointFormatError(f"{path}: expected a model configuration of open_clip ({error!r}).") from error
 
 
@@ -89,6 +99,8 @@ def _require_plain(path: Path, vision: Mapping[str, Any], text: Mapping[str, Any
                 unusual.append(f"{part}.{key} = {value!r}")
     if isinstance(vision["layers"], list):
         unusual.append("a ResNet vision tower")
+    if text.get("pool_type") == "eos" and text.get("eos_id", 2) == LEGACY_EOS_TOKEN_ID:
+        unusual.append("texts that end at the first id 2, which in other libraries means the largest id")
     if vision.get("pool_type", "tok") != "tok" or text.get("pool_type", "argmax") not in ("argmax", "eos"):
         unusual.append("pool_type")
     if unusual:
@@ -204,20 +216,35 @@ def _read_files(path: Path) -> Files:
     if PREPROCESSOR in files or not (path / CONFIG_FILE).is_file():
         return files
     cfg = read_json(path / CONFIG_FILE).get("preprocess_cfg")
-    if not isinstance(cfg, dict) or cfg.get("resize_mode", "shortest") not in ("shortest", "squash"):
+    if not cfg:
         return files
-    size = cfg.get("size", 224)
-    edge = size[0] if isinstance(size, list) else size
-    squash = cfg.get("resize_mode") == "squash"
-    processor = CLIPImageProcessor(
+    try:
+        processor = _parse_preprocess_cfg(cfg)
+    except (*_MALFORMED, CLIPError) as error:
+        raise CheckpointFormatError(
+            f"{path / CONFIG_FILE}: expected a preprocess_cfg of open_clip that crops or squashes ({error!r}). "
+            "Correct it, or take it out to get CLIP's own."
+        ) from error
+    return {**files, PREPROCESSOR: processor.to_json_string().encode()}
+
+
+def _parse_preprocess_cfg(cfg: Mapping[str, Any]) -> CLIPImageProcessor:
+    size, mode = cfg.get("size", 224), cfg.get("resize_mode", "shortest")
+    if mode not in ("shortest", "squash"):
+        raise ValueError(f"resize_mode {mode!r}")
+    edges = size if isinstance(size, list) else [size]
+    if len(set(edges)) != 1:
+        raise ValueError(f"size {size!r}")
+    edge = edges[0]
+    squash = mode == "squash"
+    return CLIPImageProcessor(
         size={"height": edge, "width": edge} if squash else edge,
         crop_size=edge,
         do_center_crop=not squash,
-        resample=_RESAMPLING.get(cfg.get("interpolation", "bicubic"), 3),
+        resample=_RESAMPLING[cfg.get("interpolation", "bicubic")],
         image_mean=cfg.get("mean"),
         image_std=cfg.get("std"),
     )
-    return {**files, PREPROCESSOR: processor.to_json_string().encode()}
 
 
 def _write(model: Model, directory: Path, max_shard_size: int) -> None:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from clip_core.files import finish_switch
 from clip_core.hub import resolve_checkpoint
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER
@@ -88,13 +89,17 @@ def find_weights(path: str | PathLike[str]) -> Path:
         CheckpointNotFoundError: nothing there, or no weights in the directory.
         CheckpointFormatError: the directory holds several checkpoints; the message lists them.
     """
-    given = Path(path).expanduser()
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError as error:  # the home of a user who is not there
+        raise CheckpointNotFoundError(f"{path}: {error}") from error
     if given.is_file():
         return given
     if not given.is_dir():
         if given.suffix in (*_LOOSE_SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
         given = resolve_checkpoint(path)
+    finish_switch(given)
     candidates = _candidates(given)
     if not candidates:
         held = ", ".join(sorted(entry.name for entry in given.iterdir())[:12]) or "nothing"
@@ -111,7 +116,8 @@ def _candidates(directory: Path) -> list[Path]:
     """Files of weights under their usual names; else whatever looks like one."""
     usual = [directory / name for name in (*_WEIGHT_FILES, *_INDEX_FILES) if (directory / name).is_file()]
     loose = [file for file in directory.iterdir() if file.suffix in _LOOSE_SUFFIXES and not file.name.startswith(".")]
-    return usual or sorted(file for file in loose if file.is_file() and "-of-" not in file.name)
+    variants = sorted(directory.glob("*.index.*.json"))  # model.safetensors.index.fp16.json
+    return usual or variants or sorted(file for file in loose if file.is_file() and "-of-" not in file.name)
 
 
 def recognise(container: Container) -> Format:

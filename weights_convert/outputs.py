@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,22 +47,31 @@ def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(wanted) or tuple(installed[:2])
 
 
-def check_outputs(source: Model, result: Model) -> dict[str, float]:
-    """Runs the source in one framework and the result in another, if two are installed.
+def check_outputs(source: Model, result: Model, backends: Sequence[str], *, exact: bool) -> dict[str, dict[str, float]]:
+    """Runs the source in the first backend and the result in the last.
+
+    Args:
+        exact: whether both have the same weights, so that differences are limited.
 
     Returns:
-        The largest absolute difference of each output.
+        By the names of the two backends, the largest absolute difference of each output.
 
     Raises:
         CheckpointError: one is larger than frameworks differ by.
     """
-    backends = choose_backends(())
-    return compared(run_model(source, backends[0]), run_model(result, backends[-1]))
+    first, second = run_model(source, backends[0]), run_model(result, backends[-1])
+    found = compared(first, second) if exact else largest_differences(first, second)
+    return {f"{backends[0]}-{backends[-1]}": found}
+
+
+def largest_differences(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, float]:
+    """The largest absolute difference of each output."""
+    return {name: float(np.max(np.abs(first[name] - second[name]))) for name in first}
 
 
 def compared(first: Mapping[str, Array], second: Mapping[str, Array]) -> dict[str, float]:
-    """The largest absolute difference of each output; raises `CheckpointError` beyond `LARGEST_DIFFERENCE`."""
-    differences = {name: float(np.max(np.abs(first[name] - second[name]))) for name in first}
+    """As `largest_differences`; raises `CheckpointError` beyond `LARGEST_DIFFERENCE`."""
+    differences = largest_differences(first, second)
     limits = {name: LARGEST_DIFFERENCE * max(1.0, float(np.max(np.abs(first[name])))) for name in first}
     wrong = [f"{name} by {value:.1e}" for name, value in differences.items() if not value <= limits[name]]
     if wrong:
@@ -79,12 +89,25 @@ def run_model(model: Model, backend: str) -> dict[str, Array]:
     with TemporaryDirectory() as directory:
         HF.write(replace(model, weights=float32, files={}), Path(directory), sys.maxsize)
         np.savez(Path(directory, "inputs.npz"), **fixed_inputs(model.config))
-        command = [sys.executable, "-m", "weights_convert.run_model", directory, backend, model.architecture]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        # -P and the path of our own package: a Python file that lies beside a checkpoint is not to be imported
+        command = [sys.executable, "-P", "-m", "weights_convert.run_model", directory, backend, model.architecture]
+        environment = {**os.environ, "PYTHONPATH": _import_path()}
+        try:
+            ended = subprocess.run(
+                command, capture_output=True, text=True, timeout=_SECONDS, check=False, env=environment
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckpointError(f"The backend {backend} took more than {_SECONDS} seconds.") from error
         if ended.returncode:
             raise CheckpointError(f"The backend {backend} failed to run the model:\n{ended.stderr[-2000:]}")
         with np.load(Path(directory, "outputs.npz")) as outputs:
             return dict(outputs)
+
+
+def _import_path() -> str:
+    """What is imported from, without the working directory, and with a checkout that is not installed."""
+    given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return os.pathsep.join([*given, str(Path(__file__).parents[1])])
 
 
 def fixed_inputs(config: AnyConfig) -> dict[str, Any]:

@@ -122,6 +122,7 @@ class _Machine:
         self.source = source
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def run(self, file: BinaryIO) -> Any:
         try:
@@ -155,6 +156,12 @@ class _Machine:
             f"{self.source}: refused, since {problem}. Weights need numbers, texts, containers and tensors only; "
             "nothing of the file was executed. If you trust where it comes from, save its state_dict as safetensors."
         )
+
+    def copy(self, count: int) -> None:
+        """Counts elements that an instruction copies out of a container, which it could repeat without end."""
+        self.copied += count
+        if self.copied > MAX_INSTRUCTIONS:
+            self.refuse(f"it copies more than {MAX_INSTRUCTIONS} elements")
 
     def pop(self) -> Any:
         value = self.stack.pop()
@@ -259,6 +266,7 @@ class _Machine:
             self.refuse(f"it calls a {type(called).__name__}")
         if str(called) not in _CALLS:
             self.refuse(f"it calls {str(called)[:120]!r}")
+        self.copy(sum(len(value) for value in arguments if isinstance(value, dict | list | tuple)))
         self.stack.append(_CALLS[str(called)](*arguments))
 
     def new_object(self, _: Any) -> None:
@@ -271,6 +279,7 @@ class _Machine:
         state = self.pop()
         target = self.stack[-1]
         if isinstance(target, ModuleAttributes) and isinstance(state, dict):
+            self.copy(len(state))
             target.attributes.update(state)
         elif not (isinstance(target, dict) and isinstance(state, dict)):  # a state dict's notes on module versions
             self.refuse(f"it sets the state of a {type(target).__name__}")
@@ -288,7 +297,7 @@ class _Machine:
 
 
 def _is_natural(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**63
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StridedTensor:

@@ -17,6 +17,7 @@ _LEGACY_MAGIC = 119547037146038801333356
 _LEGACY_PROTOCOL = 1001
 _MAX_NAMES = 100_000
 _MAX_DEPTH = 64
+_MAX_EXTRA_BYTES = 64_000_000
 
 EXTRA = "extra/"
 """Where torch keeps files that travel inside an archive; its readers skip what they do not know."""
@@ -53,7 +54,10 @@ def _read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool
         return entry.offset, entry.size
 
     value = _unpickled(archive, path)
-    extra = {name.removeprefix(EXTRA): archive.read(name) for name in archive.entries if name.startswith(EXTRA)}
+    travelling = [name for name in archive.entries if name.startswith(EXTRA)]
+    if sum(archive.entries[name].size for name in travelling) > _MAX_EXTRA_BYTES:
+        raise CheckpointFormatError(f"{path}: more than {_MAX_EXTRA_BYTES} bytes travel inside beside the weights.")
+    extra = {name.removeprefix(EXTRA): archive.read(name) for name in travelling}
     return _named_tensors(value, path, locate), extra, "constants.pkl" in archive.entries
 
 
@@ -92,16 +96,24 @@ class _LegacyStorages:
     def __init__(self, path: Path, keys: list[str], start: int, size: int) -> None:
         self.path, self.keys, self.start, self.size = path, keys, start, size
         self.item_sizes: dict[str, int] = {}
+        self.places: dict[str, tuple[int, int]] = {}
 
     def __call__(self, storage: Storage) -> tuple[int, int]:
+        if not self.places:
+            self.places.update(self._find_all())
+        if storage.key not in self.places:
+            raise CheckpointFormatError(
+                f"{self.path}: has no data for the storage {storage.key[:40]!r}. Fetch it again."
+            )
+        return self.places[storage.key]
+
+    def _find_all(self) -> Iterator[tuple[str, tuple[int, int]]]:
         position = self.start
         with open(self.path, "rb") as file:
             for key in self.keys:
-                count = self._count(file, position)
-                if key == storage.key:
-                    return position + 8, count * storage.dtype.itemsize
-                position += 8 + count * self._item_size(key)
-        raise CheckpointFormatError(f"{self.path}: has no data for the storage {storage.key[:40]!r}. Fetch it again.")
+                size = self._count(file, position) * self._item_size(key)
+                yield key, (position + 8, size)
+                position += 8 + size
 
     def learn(self, storage: Storage) -> None:
         """Remembers the size of the elements of a storage that a tensor uses."""

@@ -12,6 +12,9 @@ from clip_core.errors import CheckpointFormatError
 
 MAX_ENTRIES = 200_000
 MAX_READ_BYTES = 64_000_000
+_MAX_DIRECTORY_BYTES = 20_000_000
+_LARGEST_END = 22 + 65535 + 20  # the end record with the longest comment, and what points to its 64-bit form
+_ZIP64_LOCATOR = struct.Struct("<4sLQL")
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ENCRYPTED = 0x1
 
@@ -42,6 +45,7 @@ class ZipArchive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            self._check_directory_size()
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
                 directory_start = archive.start_dir
@@ -72,6 +76,24 @@ class ZipArchive:
 
     def _refuse(self, problem: str) -> NoReturn:
         raise self._broken(problem)
+
+    def _check_directory_size(self) -> None:
+        """Bounds what `zipfile` reads at once, by what the end of the archive says; that is what `zipfile` goes by."""
+        with open(self.path, "rb") as file:
+            file_size = file.seek(0, 2)
+            file.seek(max(0, file_size - _LARGEST_END))
+            end = file.read()
+            position = end.rfind(b"PK\5\6")
+            if position < 0:
+                return  # no archive: zipfile says so
+            (size,) = struct.unpack_from("<L", end, position + 12)
+            if size == 0xFFFFFFFF and position >= _ZIP64_LOCATOR.size:
+                signature, _, start, _ = _ZIP64_LOCATOR.unpack_from(end, position - _ZIP64_LOCATOR.size)
+                if signature == b"PK\6\7" and start + 48 <= file_size:
+                    file.seek(start + 40)
+                    (size,) = struct.unpack("<Q", file.read(8))
+        if size > _MAX_DIRECTORY_BYTES:
+            self._refuse(f"its table of contents has {size} bytes, more than {_MAX_DIRECTORY_BYTES}")
 
     def _check_names(self, infos: list[zipfile.ZipInfo]) -> None:
         seen = set()

@@ -34,6 +34,7 @@ def test_configurations_are_frozen_and_replace_checks_again():
         (CLIPTextConfig, {"layer_norm_eps": "1e-5"}),
         (CLIPTextConfig, {"attention_dropout": 1.0}),
         (CLIPTextConfig, {"output_attentions": "yes"}),
+        (CLIPTextConfig, {"num_hidden_layers": 300_000}),
         (CLIPConfig, {"return_dict": 1}),
         (CLIPTextConfig, {"eos_token_id": -1}),
         (CLIPTextConfig, {"num_hidden_layers": True}),

@@ -13,6 +13,7 @@ or writes a file; a watchdog ends it if one file takes two minutes.
 from __future__ import annotations
 
 import faulthandler
+import json
 import multiprocessing
 import os
 import random
@@ -26,16 +27,22 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError
 from weights_convert import convert, hdf5_contents, open_source
+from weights_convert.companions import preprocessor_of
 from weights_convert.tests import checkpoints
 
 MEMORY_BYTES = 1_000_000_000
 SECONDS = 120
+_ODD_JSON = (
+    *("null", "true", "[]", "{}", "[null]", '{"a": 1}', '""', '"text"', '"HUGE"'),
+    *("0", "-1", "1", "3", "0.5", "1e400", "-1e400", "NaN", "9007199254740993", "300000", "1000000000"),
+)
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
 _FORBIDDEN = (
     *("exec", "compile", "code.__new__", "import", "pickle.find_class", "ctypes.dlopen"),
@@ -68,7 +75,9 @@ def seeds(directory: Path, *, torch: bool) -> list[Seed]:
         file = path if path.is_file() else max(path.iterdir(), key=lambda entry: entry.stat().st_size)
         found.append(Seed(name, file, file, checkpoints.CONFIG))
         convert(source, checkpoints.destination(directory, name, "whole_"), to=name, verify="none")
-    for name, config in (("hf", "config.json"), ("open_clip", "open_clip_config.json"), ("keras-hub", "config.json")):
+    small = {"hf": ("config.json", "preprocessor_config.json"), "open_clip": ("open_clip_config.json",),
+             "keras-hub": ("config.json", "image_converter.json")}  # fmt: skip
+    for name, config in ((name, file) for name, files in small.items() for file in files):
         whole = directory / f"whole_{name}"
         found.append(Seed(f"{name} {config}", whole / config, whole, None))
     for name in ("hf", "hf-flax"):
@@ -119,10 +128,28 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
     return bytes(changed)
 
 
+def mutate_json(content: bytes, draw: random.Random) -> bytes:
+    """JSON with values of another kind in one or two places."""
+    value = json.loads(content)
+    for _ in range(draw.choice((1, 1, 2))):
+        holder, key = draw.choice(list(_places(value)))
+        holder[key] = json.loads(draw.choice(_ODD_JSON))
+    return json.dumps(value).encode().replace(b'"HUGE"', b"9" * 5000)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        yield value, key
+        yield from _places(item)
+
+
 def outcome(seed: Seed) -> str:
     """What the readers make of a file: ``read``, or the name of the error."""
     try:
-        for tensor in open_source(seed.opened, seed.config).model.weights.values():
+        model = open_source(seed.opened, seed.config).model
+        preprocessor_of(model.files)
+        for tensor in model.weights.values():
             tensor.read().sum()
     except CLIPError as error:
         return type(error).__name__
@@ -134,7 +161,9 @@ def run(count: int, number: int, originals: list[Seed]) -> Iterator[tuple[str, s
     contents = [seed.path.read_bytes() for seed in originals]
     for index in range(count):
         seed, content = originals[index % len(originals)], contents[index % len(originals)]
-        seed.path.write_bytes(mutate(content, random.Random(f"{number}-{index}")))
+        draw = random.Random(f"{number}-{index}")
+        change = mutate_json if seed.path.suffix == ".json" and draw.random() < 0.7 else mutate
+        seed.path.write_bytes(change(content, draw))
         started = time.monotonic()
         faulthandler.dump_traceback_later(SECONDS, exit=True)
         found = outcome(seed)

@@ -87,6 +87,12 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
         open_container(path)
 
 
+def test_a_huge_table_of_contents_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("weights_convert.zip_archive._MAX_DIRECTORY_BYTES", 100)
+    with pytest.raises(CheckpointFormatError, match="its table of contents has .* bytes, more than 100"):
+        open_container(archive(tmp_path / "a.pt"))
+
+
 def test_module_trees_without_end(tmp_path):
     endless = b"}q\0X\x01\0\0\0ah\0s."
     with pytest.raises(CheckpointFormatError, match="nested without end"):

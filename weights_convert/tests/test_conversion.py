@@ -1,7 +1,9 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from clip_core.checkpoint import StoredWeights, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import CheckpointError, CLIPError, InputError
+from clip_core.image_processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
 from weights_convert import FORMATS, convert, diff, inspect
@@ -206,3 +209,31 @@ def test_only_errors_of_triclip_come_out(tmp_path):
     for path in (tmp_path / "empty.pt", tmp_path / "none.pt", tmp_path):
         with pytest.raises(CLIPError):
             convert(path, Path(tmp_path, "out"), to="hf")
+
+
+def test_settings_that_a_format_has_no_place_for_are_told(tmp_path):
+    config = replace(checkpoints.CONFIG, text_config=replace(checkpoints.CONFIG.text_config, pad_token_id=7))
+    save_checkpoint(tmp_path / "in", config, checkpoints.weights(), architecture="CLIPModel")
+    CLIPImageProcessor(size=28, crop_size=28, do_normalize=False).save_pretrained(tmp_path / "in")
+    notes = {to: convert(tmp_path / "in", tmp_path / to, to=to).notes for to in ("hf", "open_clip", "keras-hub")}
+    padding = "configuration: text_config.pad_token_id 7 has no place in this format, where it is 1"
+    normalising = "preprocessor: do_normalize False has no place in this format, where it is True"
+    assert {to: [note for note in found if "no place" in note] for to, found in notes.items()} == {
+        "hf": [],
+        "open_clip": [normalising],
+        "keras-hub": [padding, normalising],
+    }
+
+
+def test_the_preprocessor_of_transformers_5_travels_along(source, tmp_path):
+    shutil.copytree(source, tmp_path / "in")
+    options = {**CLIPImageProcessor(size=28, crop_size=28, image_mean=[0.5] * 3).to_dict()}
+    (tmp_path / "in/processor_config.json").write_text(json.dumps({"image_processor": options}))
+    convert(tmp_path / "in", tmp_path / "out", to="open_clip")
+    described = json.loads((tmp_path / "out/open_clip_config.json").read_text())
+    assert described["preprocess_cfg"]["mean"] == [0.5] * 3
+
+
+def test_a_dry_run_checks_every_option(source, tmp_path):
+    with pytest.raises(InputError, match="max_shard_size"):
+        convert(source, tmp_path / "out", to="hf", max_shard_size="banana", dry_run=True)

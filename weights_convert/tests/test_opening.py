@@ -138,6 +138,14 @@ def test_a_text_tower_of_its_own_is_not_openai_s_in_torch_files_either(in_format
     assert (found.format, found.sha256) == ("open_clip", inspect(in_format["openai"]).sha256)
 
 
+def test_a_text_tower_given_twice_is_refused(in_format, tmp_path):
+    tensors = {f"module.{name}": value for name, value in open_container(in_format["openai"]).tensors.items()}
+    tensors["module.text.positional_embedding"] = tensors["module.positional_embedding"]
+    write_torchscript(tmp_path / "twice.pt", tensors, {})
+    with pytest.raises(CheckpointFormatError, match="'positional_embedding' twice"):
+        inspect(tmp_path / "twice.pt", config=checkpoints.CONFIG)
+
+
 def test_a_resnet_is_named(tmp_path):
     names = ("visual.layer1.0.conv1.weight", "ln_final.weight")
     write_torchscript(tmp_path / "RN50.pt", {name: constant(np.zeros(2, "<f4")) for name in names}, {})
@@ -154,6 +162,7 @@ def test_a_resnet_is_named(tmp_path):
         ("vision_cfg", {"pool_type": "avg"}),
         ("text_cfg", {"hf_model_name": "roberta"}),
         ("text_cfg", {"no_causal_mask": True}),
+        ("text_cfg", {"pool_type": "eos", "eos_id": 2}),
     ],
 )
 def test_open_clip_architectures_that_are_not_clip(in_format, tmp_path, part, setting):
@@ -161,7 +170,7 @@ def test_open_clip_architectures_that_are_not_clip(in_format, tmp_path, part, se
     config = json.loads((tmp_path / "other/open_clip_config.json").read_text())
     config["model_cfg"][part].update(setting)
     (tmp_path / "other/open_clip_config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointFormatError, match=f"{next(iter(setting))}|ResNet"):
+    with pytest.raises(CheckpointFormatError, match=f"{next(iter(setting))}|ResNet|first id 2"):
         open_source(tmp_path / "other")
 
 

@@ -44,8 +44,28 @@ def test_a_result_that_computes_something_else_is_not_kept(source, tmp_path, mon
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_runs_in_a_process_of_its_own(in_format):
+def test_a_python_file_beside_a_checkpoint_is_not_run(in_format, tmp_path, monkeypatch):
+    for name in ("numpy.py", "torch.py", "weights_convert.py"):
+        (tmp_path / name).write_text("raise SystemExit('executed')")
+    monkeypatch.chdir(tmp_path)
+    assert outputs.run_model(open_source(in_format["hf"]).model, "torch")
 
+
+def test_a_change_of_dtype_is_run_from_the_source_and_has_no_limit(source, tmp_path, monkeypatch):
+    ran = []
+
+    def answer(model, backend):
+        ran.append(next(iter(model.weights.values())).dtype.name)
+        return {"logits": np.full(1, 0.1 * len(ran))}
+
+    monkeypatch.setattr(outputs, "run_model", answer)
+    monkeypatch.setattr(outputs, "find_spec", lambda name: name in ("torch", "jax", "flax"))
+    done = convert(source, tmp_path / "out", to="hf", dtype="float16", verify="outputs")
+    assert ran == ["float32", "float16"]
+    assert done.output_differences == {"torch-flax": {"logits": pytest.approx(0.1)}}
+
+
+def test_a_model_runs_in_a_process_of_its_own(in_format):
     found = outputs.run_model(open_source(in_format["nnx"]).model, "torch")
     assert found["logits_per_image"].shape == (3, 3)
     assert checkpoints.CONFIG.projection_dim == found["text_embeds"].shape[1]

@@ -105,6 +105,8 @@ MALFORMED = {
     "negative stride": tensor(strides=b"J\xff\xff\xff\xffK\x01") + b".",
     "negative size": tensor(shape=b"J\xff\xff\xff\xffK\x03") + b".",
     "expanded from one element": tensor(b"J\0\0\0\x7fJ\0\0\0\x7f", b"K\x00K\x00") + b".",
+    "a size of many digits": tensor(of=storage()[:-3] + b"\x8b" + (3000).to_bytes(4, "little") + b"\x7f" * 3000 + b"tQ")
+    + b".",
     "shape that is a list": b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage() + b"K\x00]]\x89NtR.",
     "tensor of no storage": tensor(of=b"K\x05") + b".",
     "too few arguments": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
@@ -136,6 +138,17 @@ def test_a_memo_bomb_stays_small():
     """Lists of lists of lists, each twice the one before: shared here, endless for whoever copies."""
     levels = [b"]q%c(h%ch%ce" % (level, level - 1, level - 1) for level in range(1, 60)]
     assert len(read(b"]q\0" + b"".join(levels) + b".")) == 2
+
+
+def test_a_container_that_is_copied_again_and_again_is_refused(monkeypatch):
+    monkeypatch.setattr("weights_convert.restricted_pickle.MAX_INSTRUCTIONS", 1000)
+    pairs = b"](" + b"".join(b"(X\x02\0\0\0%02dNt" % number for number in range(90)) + b"eq\1"
+    by_call = pairs + b"ccollections\nOrderedDict\nq\2" + b"h\2h\1\x85R0" * 20 + b"."
+    state = b"}(" + b"".join(b"X\x02\0\0\0%02dN" % number for number in range(90)) + b"uq\1"
+    by_state = state + b"0" + b"c__torch__\nM\n)\x81h\1b0" * 20 + b"N."
+    for content in (by_call, by_state):
+        with pytest.raises(CheckpointFormatError, match="it copies more than 1000 elements"):
+            read(content)
 
 
 def test_a_pickle_without_end_is_stopped(monkeypatch):
