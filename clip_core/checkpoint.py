@@ -1,7 +1,8 @@
 """Checkpoint directories in the Hugging Face layout: ``config.json`` and ``model.safetensors``, or shards and an index.
 
-Reading maps the files into memory. Writing goes to temporary names, and all files of a save take their places at one
-moment, so that a save killed at any moment leaves the old checkpoint or the new one, whole.
+Reading maps the files into memory; ``pytorch_model.bin``, the older form of the weights, is read too. Writing goes to
+temporary names, and all files of a save take their places at one moment, so that a save killed at any moment leaves the
+old checkpoint or the new one, whole.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,72 +24,79 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.files import FileSwitch, finish_switch, read_json
 from clip_core.hub import resolve_checkpoint
-from clip_core.safetensors_file import SafetensorsFile, TensorEntry, write_safetensors
+from clip_core.safetensors_file import SafetensorsFile, write_safetensors
+from clip_core.tensors import Tensor
+from clip_core.torch_file import read_torch_file
 from clip_core.weights import match_weights, weight_specs
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 DEFAULT_MAX_SHARD_SIZE = "5GB"
-_NOT_HERE = (
-    " If the repository has another format only, or the cache only a part of it, download it whole and run "
-    "`triclip convert DIR NEW --to hf`."
-)
+WEIGHTS = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
+"""Where a checkpoint directory keeps its weights, the first that is there."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 class StoredWeights(Mapping[str, NDArray[Any]]):
     """The weights of a checkpoint directory: name to read-only array, mapped from the files.
 
+    These are safetensors files or, where there are none, ``pytorch_model.bin``, which is read without executing any of
+    it; both in one piece or in shards.
+
     Raises:
-        CheckpointNotFoundError: the directory holds no safetensors weights, or a shard of the index is missing.
+        CheckpointNotFoundError: the directory holds neither, or a shard of the index is missing.
         CheckpointFormatError: a file is corrupt, or index and shards disagree.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        if (directory / SINGLE_FILE).exists():
-            file = SafetensorsFile(directory / SINGLE_FILE)
-            self._file_of = dict.fromkeys(file, file)
-        elif (directory / INDEX_FILE).exists():
-            self._file_of = self._open_shards()
-        else:
+        path = next((directory / name for name in WEIGHTS if (directory / name).exists()), None)
+        if path is None:
             raise CheckpointNotFoundError(_no_weights_message(directory))
+        self._tensors = _open_shards(path) if path.suffix == ".json" else _open_file(path)
 
-    def _open_shards(self) -> dict[str, SafetensorsFile]:
-        index = self.directory / INDEX_FILE
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-            raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
-        outside = sorted({file for file in weight_map.values() if Path(file).name != file})
-        if outside:
-            raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0]!r}.")
-        missing = sorted({file for file in weight_map.values() if not (self.directory / file).is_file()})
-        if missing:
-            raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")
-        shards = {file: SafetensorsFile(self.directory / file) for file in sorted(set(weight_map.values()))}
-        listed = {(name, file) for name, file in weight_map.items()}
-        held = {(name, file) for file, shard in shards.items() for name in shard}
-        for name, file in sorted(listed ^ held):
-            where = "the index only" if (name, file) in listed else "the file only"
-            raise CheckpointFormatError(f"{index}: {name!r} of {file} is in {where}. Fetch or save the files again.")
-        return {name: shards[file] for name, file in weight_map.items()}
-
-    def entry(self, name: str) -> TensorEntry:
-        """Dtype, shape and byte range of a weight, without touching its data."""
-        return self._file_of[name].entries[name]
+    def tensor(self, name: str) -> Tensor:
+        """Dtype and shape of a weight, without touching its data."""
+        return self._tensors[name]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every weight."""
-        return {name: self.entry(name).shape for name in self}
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._file_of[name][name]
+        return self._tensors[name].read()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._file_of)
+        return iter(self._tensors)
 
     def __len__(self) -> int:
-        return len(self._file_of)
+        return len(self._tensors)
+
+
+def _open_file(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        file = SafetensorsFile(path)  # keeps its mapping: a save meanwhile changes nothing for who reads
+        return {name: Tensor(at.dtype, at.shape, partial(file.__getitem__, name)) for name, at in file.entries.items()}
+    return read_torch_file(path)[0]
+
+
+def _open_shards(index: Path) -> dict[str, Tensor]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
+    outside = sorted({file for file in weight_map.values() if Path(file).name != file})
+    if outside:
+        raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0]!r}.")
+    missing = sorted({file for file in weight_map.values() if not (index.parent / file).is_file()})
+    if missing:
+        raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")
+    shards = {file: _open_file(index.parent / file) for file in sorted(set(weight_map.values()))}
+    listed = {(name, file) for name, file in weight_map.items()}
+    held = {(name, file) for file, shard in shards.items() for name in shard}
+    for name, file in sorted(listed ^ held):
+        where = "the index only" if (name, file) in listed else "the file only"
+        raise CheckpointFormatError(f"{index}: {name!r} of {file} is in {where}. Fetch or save the files again.")
+    return {name: shards[file][name] for name, file in weight_map.items()}
 
 
 @dataclass(frozen=True)
@@ -128,22 +137,27 @@ def load_checkpoint(
         WeightMismatchError: the weights are not those of the configuration.
     """
     directory = resolve_checkpoint(
-        name_or_path, subfolder=subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+        name_or_path,
+        weights=True,
+        subfolder=subfolder,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
     )
     config = config_class.from_pretrained(directory) if config is None else config
     stored = StoredWeights(directory)
     specs = weight_specs(config, projection=projection)
     stored_names = match_weights(specs, stored.shapes(), str(directory))
     weights = ((spec.name, stored[stored_names[spec.name]].reshape(spec.shape)) for spec in specs)
-    layout = {name: (stored.entry(name).dtype, stored.entry(name).shape) for name in stored_names.values()}
+    layout = {name: (stored.tensor(name).dtype, stored.tensor(name).shape) for name in stored_names.values()}
     return LoadedCheckpoint(config, weights, _common_dtype(layout))
 
 
 def _no_weights_message(directory: Path) -> str:
-    foreign = ("*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
+    foreign = ("open_clip*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
     others = sorted(file.name for pattern in foreign for file in directory.glob(pattern))
-    hint = f" It holds {', '.join(others)}: convert that with `triclip convert`." if others else _NOT_HERE
-    return f"{directory}: expected {SINGLE_FILE} or {INDEX_FILE}, found neither.{hint}"
+    hint = f"It holds {', '.join(others)}: convert that with `triclip convert`." if others else "Fetch it whole."
+    return f"{directory}: expected {SINGLE_FILE}, pytorch_model.bin or an index of shards, found none. {hint}"
 
 
 def save_checkpoint(

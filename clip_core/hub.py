@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -19,12 +19,15 @@ from clip_core.files import finish_switch
 EMBEDDED_NAME = "triclip-emoji"
 _EMBEDDED_ROOT = Path(__file__).parent / "pretrained"
 _REPOSITORY_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
-_FILES_OF_A_CHECKPOINT = ["*.json", "*.txt", "*.safetensors"]
+_SMALL_FILES = ("*.json", "*.txt")
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
+"""In this order: what comes later is downloaded only where a repository has nothing of what comes before."""
 
 
 def resolve_checkpoint(
     name_or_path: str | PathLike[str],
     *,
+    weights: bool = False,
     subfolder: str = "",
     revision: str = "main",
     cache_dir: str | PathLike[str] | None = None,
@@ -34,6 +37,7 @@ def resolve_checkpoint(
 
     Args:
         name_or_path: a directory, ``"triclip-emoji"`` or a repository name such as ``openai/clip-vit-base-patch32``.
+        weights: whether weights are wanted too, not only configuration, tokenizer and preprocessor.
         subfolder: a folder inside the checkpoint.
         revision: branch, tag or commit of a repository.
         cache_dir: where the Hugging Face cache is; ``$HF_HUB_CACHE``, ``$HF_HOME/hub`` or its default place otherwise.
@@ -45,15 +49,27 @@ def resolve_checkpoint(
         CheckpointNotFoundError: nothing under that name; the message says where was looked.
         MissingExtraError: the name must be downloaded and ``huggingface_hub`` is not installed.
     """
-    directory = _directory(os.fspath(name_or_path), revision, cache_dir, local_files_only) / subfolder
+    directory = _local(os.fspath(name_or_path))
+    if directory is None:
+        cache = _cache_directory(cache_dir)
+        repository = _Repository(os.fspath(name_or_path), revision, cache, subfolder)
+        directory = repository.cached(weights)
+        if directory is None:
+            repository.refuse_offline(local_files_only)
+            directory = repository.downloaded(weights)
+    directory = directory / subfolder
     if not directory.is_dir():
         raise CheckpointNotFoundError(f"{name_or_path}: the checkpoint has no folder {subfolder!r}.")
     finish_switch(directory)
     return directory
 
 
-def _directory(name: str, revision: str, cache_dir: str | PathLike[str] | None, local_files_only: bool) -> Path:
-    path = Path(name).expanduser()
+def _local(name: str) -> Path | None:
+    """The directory, if the name is that of one or of the checkpoint that ships with Triclip."""
+    try:
+        path = Path(name).expanduser()
+    except RuntimeError as error:  # the home of a user who is not there
+        raise CheckpointNotFoundError(f"{name}: {error}") from error
     if path.is_dir():
         return path
     if path.is_file():
@@ -65,16 +81,7 @@ def _directory(name: str, revision: str, cache_dir: str | PathLike[str] | None, 
         return _EMBEDDED_ROOT / name
     if not _REPOSITORY_NAME.fullmatch(name):
         raise CheckpointNotFoundError(f"{name}: no such directory, and no name of a repository (owner/name) either.")
-    cache = _cache_directory(cache_dir)
-    cached = _cached_snapshot(cache, name, revision)
-    if cached is not None:
-        return cached
-    if local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
-        raise CheckpointNotFoundError(
-            f"{name} (revision {revision}): no such directory, and not in the local cache {cache}. "
-            "Downloading is switched off; allow it, or give the path of a checkpoint directory."
-        )
-    return _download(name, revision, cache)
+    return None
 
 
 def _cache_directory(cache_dir: str | PathLike[str] | None) -> Path:
@@ -86,31 +93,57 @@ def _cache_directory(cache_dir: str | PathLike[str] | None) -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def _cached_snapshot(cache: Path, name: str, revision: str) -> Path | None:
-    """The snapshot of a revision in the cache, if its configuration is there."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    reference = repository / "refs" / revision
-    commit = reference.read_text().strip() if reference.is_file() else revision
-    snapshot = repository / "snapshots" / commit
-    return snapshot if (snapshot / "config.json").exists() else None
+@dataclass(frozen=True)
+class _Repository:
+    """A revision of a repository, in the cache or to be downloaded into it."""
 
+    name: str
+    revision: str
+    cache: Path
+    subfolder: str
 
-def _download(name: str, revision: str, cache: Path) -> Path:
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtraError(
-            "huggingface_hub", "hub", f"{name!r} is no directory here and not in the cache {cache}; downloading it"
-        ) from None
-    try:
-        found = snapshot_download(name, revision=revision, cache_dir=cache, allow_patterns=_patterns())
-    except Exception as error:
-        raise CheckpointNotFoundError(
-            f"{name} (revision {revision}): no such directory, not in the local cache {cache}, "
-            f"and the download failed: {error}"
-        ) from error
-    return Path(found)
+    def cached(self, weights: bool) -> Path | None:
+        """The snapshot in the cache, if its configuration is there, and with ``weights`` these too."""
+        repository = self.cache / f"models--{self.name.replace('/', '--')}"
+        reference = repository / "refs" / self.revision
+        commit = reference.read_text().strip() if reference.is_file() else self.revision
+        snapshot = repository / "snapshots" / commit
+        complete = (snapshot / "config.json").exists() and (not weights or self.has_weights(snapshot))
+        return snapshot if complete else None
 
+    def has_weights(self, snapshot: Path) -> bool:
+        """Whether a snapshot holds weights in any form that is read."""
+        return any(any((snapshot / self.subfolder).glob(pattern)) for pattern in _WEIGHT_FILES)
 
-def _patterns() -> Sequence[str]:
-    return [*_FILES_OF_A_CHECKPOINT, *(f"*/{pattern}" for pattern in _FILES_OF_A_CHECKPOINT)]
+    def refuse_offline(self, local_files_only: bool) -> None:
+        """Raises `CheckpointNotFoundError` where nothing may be downloaded."""
+        if local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+            raise CheckpointNotFoundError(
+                f"{self.name} (revision {self.revision}): no such directory, and not, or not whole, in the local cache "
+                f"{self.cache}. Downloading is switched off; allow it, or give the path of a checkpoint directory."
+            )
+
+    def downloaded(self, weights: bool) -> Path:
+        """The snapshot, with the first form of weights that the repository has if ``weights`` are wanted."""
+        try:
+            from huggingface_hub import snapshot_download
+        except ImportError:
+            where = f"{self.name!r} is no directory here and not, or not whole, in the cache {self.cache}"
+            raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
+
+        def fetch(*patterns: str) -> Path:
+            allowed = [*patterns, *(f"*/{pattern}" for pattern in patterns)]
+            found = snapshot_download(self.name, revision=self.revision, cache_dir=self.cache, allow_patterns=allowed)
+            return Path(found)
+
+        try:
+            snapshot = fetch(*_SMALL_FILES)
+            for pattern in _WEIGHT_FILES if weights else ():
+                if not self.has_weights(snapshot):
+                    snapshot = fetch(pattern)
+        except Exception as error:
+            raise CheckpointNotFoundError(
+                f"{self.name} (revision {self.revision}): no such directory, not in the local cache {self.cache}, "
+                f"and the download failed: {error}"
+            ) from error
+        return snapshot

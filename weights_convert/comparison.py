@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from clip_core.tensors import Array, Tensor
 from weights_convert.companions import preprocessor_of
 from weights_convert.model import AnyConfig, Model
 from weights_convert.opening import open_source
-from weights_convert.tensors import Array, Tensor
 
 _ROWS_BYTES = 16_000_000
 

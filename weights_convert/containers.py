@@ -9,10 +9,10 @@ from pathlib import Path
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from clip_core.files import read_json
 from clip_core.safetensors_file import SafetensorsFile
+from clip_core.tensors import Tensor, mapped
+from clip_core.torch_file import read_torch_file
 from weights_convert.hdf5_files import read_hdf5
 from weights_convert.msgpack_files import read_msgpack
-from weights_convert.tensors import Tensor, mapped
-from weights_convert.torch_files import read_torch_file
 
 _PROTOCOLS_OF_PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _KERAS_SHARDS_SUFFIX = ".weights.json"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, parse_size
 from clip_core.errors import CheckpointError, InputError
+from clip_core.tensors import WEIGHT_DTYPES, Array, Tensor
 from weights_convert.companions import completed
 from weights_convert.comparison import lost_settings
 from weights_convert.destination import check_destination, written_beside
@@ -17,7 +18,6 @@ from weights_convert.hashing import Manifest, weights_manifest
 from weights_convert.model import AnyConfig, Format, Model
 from weights_convert.opening import FORMATS, open_source
 from weights_convert.outputs import check_outputs, choose_backends
-from weights_convert.tensors import WEIGHT_DTYPES, Array, Tensor
 
 Advance = Callable[[int], None]
 Verify = Literal["none", "tensors", "outputs"]

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError, MissingExtraError
+from clip_core.tensors import BFLOAT16, Tensor, constant, contiguous, mapped
 from weights_convert import hdf5_contents
-from weights_convert.tensors import BFLOAT16, Tensor, constant, contiguous, mapped
 
 _SECONDS = 600  # the process has a limit of its own, on the time that it computes
 _MAX_ATTRIBUTE_BYTES = 64_000  # HDF5 keeps attributes in an object header of at most 64 KiB

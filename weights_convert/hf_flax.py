@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.companions import read_files, write_files
 from weights_convert.containers import Container
@@ -11,7 +12,6 @@ from weights_convert.model import Format, Model
 from weights_convert.msgpack_files import write_msgpack
 from weights_convert.shards import write_shards
 from weights_convert.tables import Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor
 
 LEAVES = {
     "linear": ("kernel", "in out"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import InputError
+from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.companions import read_files, write_files
 from weights_convert.containers import Container
@@ -18,7 +19,6 @@ from weights_convert.hdf5_files import write_hdf5
 from weights_convert.model import Format, Model
 from weights_convert.shards import write_shards
 from weights_convert.tables import Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor
 
 _LEAVES = {
     "linear": ("kernel", "in out"),

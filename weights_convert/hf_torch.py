@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clip_core.safetensors_file import write_safetensors
+from clip_core.tensors import Tensor, contiguous
 from clip_core.weights import IGNORED_NAMES, WeightSpec
 from weights_convert.companions import read_files, write_files
 from weights_convert.containers import Container
 from weights_convert.model import Format, Model
 from weights_convert.shards import write_shards
 from weights_convert.tables import Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor, contiguous
 
 _BARE_TOWERS = {
     "embeddings.token_embedding.weight": "text_model.",

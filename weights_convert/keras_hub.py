@@ -16,6 +16,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError, InputError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
+from clip_core.tensors import Tensor, constant
 from clip_core.weights import WeightSpec
 from weights_convert.companions import PREPROCESSOR, preprocessor_of, read_small
 from weights_convert.containers import Container
@@ -23,7 +24,6 @@ from weights_convert.hdf5_files import write_hdf5
 from weights_convert.model import Files, Format, Model, json_text, require_full
 from weights_convert.openai import pools_at_largest_id
 from weights_convert.tables import LAYER_SUFFIX, Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor, constant
 
 _ASSETS = Path("assets/tokenizer")
 _TEXT, _VISION = "layers/clip_text_encoder/layers", "layers/clip_vision_encoder/layers"

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
+from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec, weight_specs
 from weights_convert.containers import Container
-from weights_convert.tensors import Tensor
 
 AnyConfig: TypeAlias = CLIPConfig | CLIPTextConfig | CLIPVisionConfig
 Files: TypeAlias = dict[str, bytes]

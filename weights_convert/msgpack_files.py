@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NoReturn
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.tensors import WEIGHT_DTYPES, DType, Shape, Tensor, contiguous, joined, mapped
+from clip_core.tensors import WEIGHT_DTYPES, DType, Shape, Tensor, contiguous, joined, mapped
 
 _CHUNK_BYTES = 2**30  # larger arrays are written in chunks, since msgpack ends at 4 GiB
 _CHUNKED = "__msgpack_chunked_array__"

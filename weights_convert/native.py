@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_core.config import CLIPConfig
+from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.companions import read_files, write_files
 from weights_convert.containers import Container
@@ -20,7 +21,6 @@ from weights_convert.hf_flax import LEAVES, is_named_nnx
 from weights_convert.model import Format, Model
 from weights_convert.msgpack_files import write_msgpack
 from weights_convert.tables import LAYER_SUFFIX, Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor
 
 _KERAS_VARIABLES = {  # Keras numbers the variables of a layer
     "linear": ("0", "in out"),

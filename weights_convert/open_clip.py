@@ -15,13 +15,13 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError, InputError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
+from clip_core.tensors import Tensor
 from weights_convert.companions import CLIP_VOCABULARY_SIZE, PREPROCESSOR, preprocessor_of, read_files, write_files
 from weights_convert.containers import Container
 from weights_convert.hf_torch import write_tensors
 from weights_convert.model import Files, Format, Model, json_text, require_full
 from weights_convert.openai import has_openai_names, openai_place, pools_at_largest_id
 from weights_convert.tables import foreign_names, shared_names
-from weights_convert.tensors import Tensor
 
 CONFIG_FILE = "open_clip_config.json"
 _PREFIXES = ("module.", "_orig_mod.")

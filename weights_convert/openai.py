@@ -12,11 +12,11 @@ from pathlib import Path
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
+from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.containers import Container
 from weights_convert.model import Files, Format, Model, has_names, require_full
 from weights_convert.tables import Place, foreign_names, shared_names
-from weights_convert.tensors import Tensor
 from weights_convert.torchscript import write_torchscript
 
 HEAD_DIM = 64

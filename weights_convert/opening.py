@@ -10,6 +10,7 @@ from pathlib import Path
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 from clip_core.files import finish_switch
 from clip_core.hub import resolve_checkpoint
+from clip_core.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER
 from weights_convert.configuration import find_config
@@ -22,7 +23,6 @@ from weights_convert.model import AnyConfig, Format, Model
 from weights_convert.native import KERAS, NNX
 from weights_convert.open_clip import OPEN_CLIP
 from weights_convert.openai import OPENAI
-from weights_convert.tensors import WEIGHT_DTYPES, Tensor
 
 FORMATS = {format_.name: format_ for format_ in (HF, OPENAI, OPEN_CLIP, HF_TF, HF_FLAX, KERAS_HUB, KERAS, NNX)}
 """Every format by the name that ``--to`` has for it."""
@@ -98,7 +98,7 @@ def find_weights(path: str | PathLike[str]) -> Path:
     if not given.is_dir():
         if given.suffix in (*_LOOSE_SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
-        given = resolve_checkpoint(path)
+        given = resolve_checkpoint(path, weights=True)
     finish_switch(given)
     candidates = _candidates(given)
     if not candidates:

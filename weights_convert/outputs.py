@@ -16,9 +16,9 @@ import numpy as np
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointError, InputError, MissingExtraError
+from clip_core.tensors import Array
 from weights_convert.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
-from weights_convert.tensors import Array
 
 BACKENDS = {"torch": ("torch",), "flax": ("jax", "flax"), "tf": ("tensorflow", "keras")}
 """Of each backend, which is also the name of its extra, the modules that it needs."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clip_core.tensors import Tensor
 from weights_convert.model import json_text
-from weights_convert.tensors import Tensor
 
 
 def plan_shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:

@@ -15,8 +15,8 @@ from typing import Any
 
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.tensors import Shape, Tensor, joined
 from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
-from weights_convert.tensors import Shape, Tensor, joined
 
 LAYER = "{i}"
 """Stands for the number of a layer in names."""

@@ -13,9 +13,9 @@ from typing import TypeAlias, Union
 
 import numpy as np
 
-from weights_convert.restricted_pickle import STORAGES
-from weights_convert.tensors import Shape, Tensor, contiguous, row_major
-from weights_convert.torch_files import EXTRA
+from clip_core.restricted_pickle import STORAGES
+from clip_core.tensors import Shape, Tensor, contiguous, row_major
+from clip_core.torch_file import EXTRA
 
 Tree: TypeAlias = dict[str, Union["Tree", tuple[int, Tensor]]]
 """The modules of a model: name to module, or to a tensor and the number of its storage."""

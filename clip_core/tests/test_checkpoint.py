@@ -85,8 +85,8 @@ def test_a_checkpoint_of_other_sizes_is_a_mismatch(tmp_path):
 
 
 def test_foreign_weights_are_pointed_at_the_converter(tmp_path):
-    (tmp_path / "pytorch_model.bin").touch()
-    with pytest.raises(CheckpointNotFoundError, match=r"pytorch_model\.bin: convert that with `triclip convert`"):
+    (tmp_path / "flax_model.msgpack").touch()
+    with pytest.raises(CheckpointNotFoundError, match=r"flax_model\.msgpack: convert that with `triclip convert`"):
         StoredWeights(tmp_path)
 
 

@@ -1,4 +1,7 @@
 import builtins
+import sys
+from fnmatch import fnmatch
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,7 +58,7 @@ def test_a_name_is_found_in_the_cache_by_branch_and_by_commit(cache, no_huggingf
 
 def test_offline_says_where_was_looked(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointNotFoundError, match="not in the local cache .*switched off"):
+    with pytest.raises(CheckpointNotFoundError, match="local cache .*switched off"):
         resolve_checkpoint("someone/else")
     with pytest.raises(CheckpointNotFoundError, match="revision other"):
         resolve_checkpoint("openai/clip-vit-base-patch32", revision="other")
@@ -69,3 +72,65 @@ def test_a_download_needs_the_extra(cache, no_huggingface_hub):
 def test_what_can_be_no_name_is_a_missing_directory():
     with pytest.raises(CheckpointNotFoundError, match="no such directory"):
         resolve_checkpoint("./some/where/deep")
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A stand-in for ``huggingface_hub``; gives the files that its repository has, and the patterns of each request."""
+    files, asked = ["config.json", "vocab.json", "flax_model.msgpack"], []
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+
+    def snapshot_download(name, *, revision, cache_dir, allow_patterns):
+        asked.append(allow_patterns)
+        for file in files:
+            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+                (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
+                (snapshot / file).write_text("{}")
+        (tmp_path / "models--a--b" / "refs").mkdir(exist_ok=True)
+        (tmp_path / "models--a--b" / "refs" / revision).write_text("c0ffee")
+        return str(snapshot)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    return files, asked
+
+
+def downloaded(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("also", [[], ["pytorch_model.bin"]])
+def test_safetensors_are_preferred(remote, also):
+    files, _ = remote
+    files += ["model.safetensors", *also]
+    assert downloaded(resolve_checkpoint("a/b", weights=True)) == ["config.json", "model.safetensors", "vocab.json"]
+
+
+def test_pytorch_weights_are_downloaded_where_there_is_nothing_else(remote):
+    files, _ = remote
+    files += ["pytorch_model.bin", "sub/pytorch_model-00001-of-00002.bin", "training_args.bin"]
+    assert downloaded(resolve_checkpoint("a/b", weights=True)) == [
+        "config.json",
+        "pytorch_model.bin",
+        "sub/pytorch_model-00001-of-00002.bin",
+        "vocab.json",
+    ]
+
+
+def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
+    files, asked = remote
+    files.append("model.safetensors")
+    assert downloaded(resolve_checkpoint("a/b")) == ["config.json", "vocab.json"]
+    assert len(asked) == 1
+    assert "model.safetensors" in downloaded(resolve_checkpoint("a/b", weights=True))
+    assert len(asked) == 3
+    resolve_checkpoint("a/b", weights=True)
+    resolve_checkpoint("a/b")
+    assert len(asked) == 3
+
+
+def test_a_cache_without_weights_is_not_whole_offline(cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match="not whole, in the local cache"):
+        resolve_checkpoint("openai/clip-vit-base-patch32", weights=True)

@@ -204,7 +204,13 @@ def _(bench: Bench) -> None:
 # ---- weights
 
 
-@case("no weights", CheckpointNotFoundError, "expected model.safetensors or", "found neither", needs_model=True)
+@case(
+    "no weights",
+    CheckpointNotFoundError,
+    "expected model.safetensors, pytorch_model.bin",
+    "found none",
+    needs_model=True,
+)
 def _(bench: Bench) -> None:
     (bench.directory / SINGLE_FILE).unlink()
     bench.load(bench.directory)
@@ -214,12 +220,12 @@ def _(bench: Bench) -> None:
     "weights of another format only",
     CheckpointNotFoundError,
     "expected model.safetensors",
-    "It holds pytorch_model.bin",
+    "It holds tf_model.h5",
     "convert",
     needs_model=True,
 )
 def _(bench: Bench) -> None:
-    (bench.directory / SINGLE_FILE).rename(bench.directory / "pytorch_model.bin")
+    (bench.directory / SINGLE_FILE).rename(bench.directory / "tf_model.h5")
     bench.load(bench.directory)
 
 

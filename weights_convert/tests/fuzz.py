@@ -25,6 +25,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,10 +173,14 @@ def run(count: int, number: int, originals: list[Seed]) -> Iterator[tuple[str, s
         yield seed.name, found, time.monotonic() - started
 
 
-def watch(directory: Path) -> None:
-    """From now on, code, processes, connections and files written outside of ``directory`` end the process."""
+@contextmanager
+def watched(directory: Path) -> Iterator[None]:
+    """Inside, code, processes, connections and files written outside of ``directory`` are a `ForbiddenError`."""
+    watching = True
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if not watching:
+            return
         if event == "subprocess.Popen":
             forbidden = hdf5_contents.__file__ not in arguments[1]  # type: ignore[operator]
         elif event == "open":
@@ -187,7 +192,11 @@ def watch(directory: Path) -> None:
         if forbidden:
             raise ForbiddenError(event, arguments)
 
-    sys.addaudithook(hook)
+    sys.addaudithook(hook)  # for good, there is no way to take it off
+    try:
+        yield
+    finally:
+        watching = False
 
 
 def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> None:
@@ -197,12 +206,12 @@ def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> Non
     for seed in originals:
         if (found := outcome(seed)) != "read":
             raise SystemExit(f"{seed.name}: {found} before any mutation")
-    watch(directory)
     outcomes: Counter[tuple[str, str]] = Counter()
     slowest = 0.0
-    for name, found, seconds in run(count, number, originals):
-        outcomes[name, found] += 1
-        slowest = max(slowest, seconds)
+    with watched(directory):
+        for name, found, seconds in run(count, number, originals):
+            outcomes[name, found] += 1
+            slowest = max(slowest, seconds)
     for (name, found), times in sorted(outcomes.items()):
         click.echo(f"{name:<32}{found:<28}{times:>7}")
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -11,10 +11,10 @@ import pytest
 
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from clip_core.safetensors_file import write_safetensors
+from clip_core.tensors import constant
 from weights_convert import inspect
 from weights_convert.containers import open_container
 from weights_convert.msgpack_files import write_msgpack
-from weights_convert.tensors import constant
 from weights_convert.tests import checkpoints
 from weights_convert.torchscript import write_torchscript
 
@@ -88,7 +88,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
 
 
 def test_a_huge_table_of_contents_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("weights_convert.zip_archive._MAX_DIRECTORY_BYTES", 100)
+    monkeypatch.setattr("clip_core.zip_archive._MAX_DIRECTORY_BYTES", 100)
     with pytest.raises(CheckpointFormatError, match="its table of contents has .* bytes, more than 100"):
         open_container(archive(tmp_path / "a.pt"))
 

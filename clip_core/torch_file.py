@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.restricted_pickle import ModuleAttributes, Storage, StridedTensor, read_pickle
-from weights_convert.tensors import Array, Tensor, mapped, row_major
-from weights_convert.zip_archive import ZipArchive
+from clip_core.restricted_pickle import ModuleAttributes, Storage, StridedTensor, read_pickle
+from clip_core.tensors import Array, Tensor, mapped, row_major
+from clip_core.zip_archive import ZipArchive
 
 _LEGACY_MAGIC = 119547037146038801333356
 _LEGACY_PROTOCOL = 1001

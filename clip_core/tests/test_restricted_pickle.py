@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.restricted_pickle import StridedTensor, read_pickle
+from clip_core.restricted_pickle import StridedTensor, read_pickle
 
 
 def read(content: bytes):
@@ -141,7 +141,7 @@ def test_a_memo_bomb_stays_small():
 
 
 def test_a_container_that_is_copied_again_and_again_is_refused(monkeypatch):
-    monkeypatch.setattr("weights_convert.restricted_pickle.MAX_INSTRUCTIONS", 1000)
+    monkeypatch.setattr("clip_core.restricted_pickle.MAX_INSTRUCTIONS", 1000)
     pairs = b"](" + b"".join(b"(X\x02\0\0\0%02dNt" % number for number in range(90)) + b"eq\1"
     by_call = pairs + b"ccollections\nOrderedDict\nq\2" + b"h\2h\1\x85R0" * 20 + b"."
     state = b"}(" + b"".join(b"X\x02\0\0\0%02dN" % number for number in range(90)) + b"uq\1"
@@ -152,13 +152,13 @@ def test_a_container_that_is_copied_again_and_again_is_refused(monkeypatch):
 
 
 def test_a_pickle_without_end_is_stopped(monkeypatch):
-    monkeypatch.setattr("weights_convert.restricted_pickle.MAX_INSTRUCTIONS", 1000)
+    monkeypatch.setattr("clip_core.restricted_pickle.MAX_INSTRUCTIONS", 1000)
     with pytest.raises(CheckpointFormatError, match="longer than 1000 instructions"):
         read(b"N0" * 1000 + b"N.")
 
 
 def test_a_text_that_claims_the_memory_is_not_read(monkeypatch):
-    monkeypatch.setattr("weights_convert.restricted_pickle.MAX_PICKLE_BYTES", 1000)
+    monkeypatch.setattr("clip_core.restricted_pickle.MAX_PICKLE_BYTES", 1000)
     for content in (b"\x8e" + (5000).to_bytes(8, "little") + bytes(5000) + b".", b"L" + b"1" * 5000 + b"L\n."):
         with pytest.raises(CheckpointFormatError, match="longer than 1000 bytes"):
             read(content)

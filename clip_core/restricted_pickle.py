@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO, NoReturn, cast
 import numpy as np
 
 from clip_core.errors import CheckpointFormatError
-from weights_convert.tensors import BFLOAT16, DType, Shape
+from clip_core.tensors import BFLOAT16, DType, Shape
 
 MAX_INSTRUCTIONS = 2_000_000
 MAX_PICKLE_BYTES = 64_000_000

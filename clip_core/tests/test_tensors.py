@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from weights_convert.tensors import contiguous
+from clip_core.tensors import contiguous
 
 
 @given(st.data())
