@@ -115,11 +115,15 @@ class _Repository:
         """Whether a snapshot holds weights in any form that is read."""
         return any(any((snapshot / self.subfolder).glob(pattern)) for pattern in _WEIGHT_FILES)
 
+    def state(self) -> str:
+        """Why a download is needed."""
+        return "not in" if self.cached(weights=False) is None else "without its weights in"
+
     def refuse_offline(self, local_files_only: bool) -> None:
         """Raises `CheckpointNotFoundError` where nothing may be downloaded."""
         if local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
             raise CheckpointNotFoundError(
-                f"{self.name} (revision {self.revision}): no such directory, and not, or not whole, in the local cache "
+                f"{self.name} (revision {self.revision}): no such directory, and {self.state()} the local cache "
                 f"{self.cache}. Downloading is switched off; allow it, or give the path of a checkpoint directory."
             )
 
@@ -128,7 +132,7 @@ class _Repository:
         try:
             from huggingface_hub import snapshot_download
         except ImportError:
-            where = f"{self.name!r} is no directory here and not, or not whole, in the cache {self.cache}"
+            where = f"{self.name!r} is no directory here and {self.state()} the cache {self.cache}"
             raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
 
         def fetch(*patterns: str) -> Path:

@@ -132,5 +132,5 @@ def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
 
 def test_a_cache_without_weights_is_not_whole_offline(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointNotFoundError, match="not whole, in the local cache"):
+    with pytest.raises(CheckpointNotFoundError, match="without its weights in the local cache"):
         resolve_checkpoint("openai/clip-vit-base-patch32", weights=True)
