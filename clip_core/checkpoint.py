@@ -37,6 +37,10 @@ WEIGHTS = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.inde
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
+Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+"""Dtype and shape of weights by their names."""
+
+
 class StoredWeights(Mapping[str, NDArray[Any]]):
     """The weights of a checkpoint directory: name to read-only array, mapped from the files.
 
@@ -182,33 +186,39 @@ def save_checkpoint(
         raise InputError(f"{directory} is a file; expected a directory to save the checkpoint in.")
     directory.mkdir(parents=True, exist_ok=True)
     layout = {name: (np.asarray(value).dtype, np.asarray(value).shape) for name, value in weights.items()}
-    shards = _plan_shards(layout, parse_size(max_shard_size))
-    described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
-    described.pop("torch_dtype", None)
-    config_text = json.dumps(described, indent=2, sort_keys=True) + "\n"
+    shards = plan_shards(layout, parse_size(max_shard_size))
     finish_switch(directory)
     files = [SINGLE_FILE] if len(shards) == 1 else _shard_names(directory, len(shards))
     with FileSwitch(directory) as switch:
         for file, names in zip(files, shards, strict=True):
             part = {name: layout[name] for name in names}
             write_safetensors(switch.write(file), part, _in_order(part, weights), {"format": "pt"})
-        switch.write("config.json").write_text(config_text, encoding="utf-8")
+        switch.write("config.json").write_text(config_text(config, architecture, layout), encoding="utf-8")
         if len(shards) > 1:
             switch.write(INDEX_FILE).write_text(_index_text(files, shards, layout), encoding="utf-8")
         switch.remove(_weight_files(directory) - set(switch.renames.values()))
 
 
-_Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+def config_text(config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, architecture: str, layout: Layout) -> str:
+    """``config.json`` of a checkpoint, as transformers reads it too.
+
+    Args:
+        architecture: name of the model's class in transformers (the PyTorch one).
+        layout: dtype and shape of the weights.
+    """
+    described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
+    described.pop("torch_dtype", None)
+    return json.dumps(described, indent=2, sort_keys=True) + "\n"
 
 
-def _index_text(files: list[str], shards: list[list[str]], layout: _Layout) -> str:
+def _index_text(files: list[str], shards: list[list[str]], layout: Layout) -> str:
     weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
     total = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     return json.dumps(index, indent=2) + "\n"
 
 
-def _in_order(layout: _Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _in_order(layout: Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
     return ((name, np.asarray(weights[name])) for name in layout)
 
 
@@ -227,7 +237,8 @@ def _weight_files(directory: Path) -> set[str]:
     return {name for name in names if name in (SINGLE_FILE, INDEX_FILE) or shard.fullmatch(name)}
 
 
-def _plan_shards(layout: _Layout, max_bytes: int) -> list[list[str]]:
+def plan_shards(layout: Layout, max_bytes: int) -> list[list[str]]:
+    """Names in groups, in order, none of more bytes than ``max_bytes`` but for single weights that are."""
     shards: list[list[str]] = [[]]
     size = 0
     for name, (dtype, shape) in layout.items():
@@ -249,7 +260,7 @@ def parse_size(size: int | str) -> int:
     return parsed
 
 
-def _common_dtype(layout: _Layout) -> str:
+def _common_dtype(layout: Layout) -> str:
     """The dtype that most bytes have, as ``config.json`` names it."""
     sizes: defaultdict[str, int] = defaultdict(int)
     for dtype, shape in layout.values():

@@ -12,7 +12,7 @@ from clip_core.errors import CheckpointFormatError
 from clip_core.files import read_json
 from clip_core.image_processor import CLIPImageProcessor
 from clip_core.tokenizer import CLIPTokenizer
-from weights_convert.model import AnyConfig, Files
+from weights_convert.model import AnyConfig, Files, Model
 
 PREPROCESSOR = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"  # transformers 5 keeps the preprocessor in here
@@ -89,6 +89,12 @@ def _clip_tokenizer_files() -> Files:
     with TemporaryDirectory() as directory:
         CLIPTokenizer().save_pretrained(directory)
         return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+
+
+def write_company(directory: Path, model: Model) -> None:
+    """Writes what lies beside the weights in the Hugging Face layout: configuration, preprocessor and tokenizer."""
+    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
+    write_files(directory, model.files)
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
-from weights_convert.companions import read_files, write_files
+from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
 from weights_convert.model import Format, Model
 from weights_convert.msgpack_files import write_msgpack
@@ -49,8 +49,7 @@ def _read(container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 def _write(model: Model, directory: Path, max_shard_size: int) -> None:
     tensors = foreign_names(_place, model.specs, model.weights)
     write_shards(directory, "flax_model.msgpack", tensors, max_shard_size, write_msgpack)
-    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
-    write_files(directory, model.files)
+    write_company(directory, model)
 
 
 HF_FLAX = Format(

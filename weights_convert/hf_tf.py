@@ -13,7 +13,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import InputError
 from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
-from weights_convert.companions import read_files, write_files
+from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
 from weights_convert.hdf5_files import write_hdf5
 from weights_convert.model import Format, Model
@@ -80,8 +80,7 @@ def _write(model: Model, directory: Path, max_shard_size: int) -> None:
 
     tensors = foreign_names(_place, model.specs, model.weights)
     write_shards(directory, "tf_model.h5", tensors, max_shard_size, write_whole, write_shard)
-    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
-    write_files(directory, model.files)
+    write_company(directory, model)
 
 
 def _check(model: Model) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from clip_core.safetensors_file import write_safetensors
 from clip_core.tensors import Tensor, contiguous
 from clip_core.weights import IGNORED_NAMES, WeightSpec
-from weights_convert.companions import read_files, write_files
+from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
 from weights_convert.model import Format, Model
 from weights_convert.shards import write_shards
@@ -54,8 +54,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 def _write(model: Model, directory: Path, max_shard_size: int) -> None:
     tensors = foreign_names(_place, model.specs, model.weights)
     write_shards(directory, "model.safetensors", tensors, max_shard_size, write_tensors)
-    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
-    write_files(directory, model.files)
+    write_company(directory, model)
 
 
 HF = Format(

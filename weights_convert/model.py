@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from clip_core.checkpoint import config_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.tensors import Tensor
@@ -49,16 +50,8 @@ class Model:
 
     def config_text(self) -> str:
         """``config.json`` as transformers and Triclip read it."""
-        sizes: dict[str, int] = {}
-        for tensor in self.weights.values():
-            sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + tensor.nbytes
-        described = {
-            **self.config.to_dict(),
-            "architectures": [self.architecture],
-            "dtype": max(sizes, key=lambda name: sizes[name]),
-        }
-        described.pop("torch_dtype", None)
-        return json.dumps(described, indent=2, sort_keys=True) + "\n"
+        layout = {name: (tensor.dtype, tensor.shape) for name, tensor in self.weights.items()}
+        return config_text(self.config, self.architecture, layout)
 
     @property
     def architecture(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from clip_core.config import CLIPConfig
 from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
-from weights_convert.companions import read_files, write_files
+from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
 from weights_convert.hdf5_files import write_hdf5
 from weights_convert.hf_flax import LEAVES, is_named_nnx
@@ -73,7 +73,7 @@ def _write_keras(model: Model, directory: Path, max_shard_size: int) -> None:
     place = partial(_keras_place, full=isinstance(model.config, CLIPConfig))
     tensors = foreign_names(place, model.specs, model.weights)
     write_hdf5(directory / "model.weights.h5", tensors, {})
-    _write_beside(model, directory)
+    write_company(directory, model)
 
 
 def _nnx_place(spec: WeightSpec) -> Place:
@@ -93,12 +93,7 @@ def _is_nnx(container: Container) -> bool:
 
 def _write_nnx(model: Model, directory: Path, max_shard_size: int) -> None:
     write_msgpack(directory / "nnx_state.msgpack", foreign_names(_nnx_place, model.specs, model.weights))
-    _write_beside(model, directory)
-
-
-def _write_beside(model: Model, directory: Path) -> None:
-    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
-    write_files(directory, model.files)
+    write_company(directory, model)
 
 
 def _format(

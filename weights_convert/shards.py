@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from clip_core.checkpoint import plan_shards
 from clip_core.tensors import Tensor
 from weights_convert.model import json_text
-
-
-def plan_shards(tensors: Mapping[str, Tensor], max_bytes: int) -> list[dict[str, Tensor]]:
-    """Groups in order, none larger than ``max_bytes`` but for single tensors that are."""
-    shards: list[dict[str, Tensor]] = [{}]
-    size = 0
-    for name, tensor in tensors.items():
-        if shards[-1] and size + tensor.nbytes > max_bytes:
-            shards.append({})
-            size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
-    return shards
 
 
 def write_shards(
@@ -36,7 +24,8 @@ def write_shards(
         write_one: writes the only file.
         write_shard: writes one of several, where these look different.
     """
-    shards = plan_shards(tensors, max_bytes)
+    layout = {name: (tensor.dtype, tensor.shape) for name, tensor in tensors.items()}
+    shards = [{name: tensors[name] for name in names} for names in plan_shards(layout, max_bytes)]
     if len(shards) == 1:
         write_one(directory / file_name, tensors)
         return

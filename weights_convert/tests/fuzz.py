@@ -12,6 +12,7 @@ or writes a file; a watchdog ends it if one file takes two minutes.
 
 from __future__ import annotations
 
+import codecs
 import faulthandler
 import json
 import multiprocessing
@@ -206,6 +207,8 @@ def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> Non
     for seed in originals:
         if (found := outcome(seed)) != "read":
             raise SystemExit(f"{seed.name}: {found} before any mutation")
+    for codec in ("ascii", "latin_1", "raw_unicode_escape", "unicode_escape"):
+        codecs.lookup(codec)  # imported by their first use, in pickletools
     outcomes: Counter[tuple[str, str]] = Counter()
     slowest = 0.0
     with watched(directory):

@@ -171,7 +171,7 @@ def test_stopped_at_any_tensor_it_leaves_the_old_checkpoint(source, tmp_path, mo
 
 
 def test_memory_stays_at_the_largest_tensor(tmp_path):
-    """Sixty layers, each tensor small: the file is many times larger than what a conversion may take."""
+    """Two hundred layers, each tensor small: the file is many times larger than what a conversion may take."""
     config = CLIPConfig.from_dict(
         {
             **checkpoints.CONFIG.to_dict(),
