@@ -147,7 +147,7 @@ def load_encoder(name_or_path: str, backend: str) -> Encoder:
         CheckpointError, ConfigError: the checkpoint is not there or broken.
         MissingExtraError, CLIPError: the framework is not installed, or cannot be imported.
     """
-    directory = resolve_checkpoint(name_or_path, weights=True)
+    directory = resolve_checkpoint(name_or_path, part="weights")
     config, processor = CLIPConfig.from_pretrained(directory), CLIPProcessor.from_pretrained(directory)
     load = _LOADERS[choose_backend(backend)]
     try:

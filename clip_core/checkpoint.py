@@ -25,15 +25,12 @@ from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, Inp
 from clip_core.files import FileSwitch, finish_switch, read_json
 from clip_core.hub import resolve_checkpoint
 from clip_core.safetensors_file import SafetensorsFile, write_safetensors
-from clip_core.tensors import Tensor
+from clip_core.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.torch_file import read_torch_file
+from clip_core.weight_files import INDEX_FILE, SINGLE_FILE, weights_file
 from clip_core.weights import match_weights, weight_specs
 
-SINGLE_FILE = "model.safetensors"
-INDEX_FILE = "model.safetensors.index.json"
 DEFAULT_MAX_SHARD_SIZE = "5GB"
-WEIGHTS = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.index.json")
-"""Where a checkpoint directory keeps its weights, the first that is there."""
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -54,7 +51,7 @@ class StoredWeights(Mapping[str, NDArray[Any]]):
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        path = next((directory / name for name in WEIGHTS if (directory / name).exists()), None)
+        path = weights_file(directory)
         if path is None:
             raise CheckpointNotFoundError(_no_weights_message(directory))
         self._tensors = _open_shards(path) if path.suffix == ".json" else _open_file(path)
@@ -142,7 +139,7 @@ def load_checkpoint(
     """
     directory = resolve_checkpoint(
         name_or_path,
-        weights=True,
+        part="weights",
         subfolder=subfolder,
         revision=revision,
         cache_dir=cache_dir,
@@ -153,6 +150,13 @@ def load_checkpoint(
     specs = weight_specs(config, projection=projection)
     stored_names = match_weights(specs, stored.shapes(), str(directory))
     weights = ((spec.name, stored[stored_names[spec.name]].reshape(spec.shape)) for spec in specs)
+    odd = [name for name in stored_names.values() if stored.tensor(name).dtype.name not in WEIGHT_DTYPES]
+    if odd:
+        found = f"{odd[0]} in {stored.tensor(odd[0]).dtype}"
+        raise CheckpointFormatError(
+            f"{directory}: expected weights in {', '.join(WEIGHT_DTYPES)}, got {found}. "
+            "Quantised weights are not supported: fetch the original ones."
+        )
     layout = {name: (stored.tensor(name).dtype, stored.tensor(name).shape) for name in stored_names.values()}
     return LoadedCheckpoint(config, weights, _common_dtype(layout))
 

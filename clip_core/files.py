@@ -128,7 +128,8 @@ def finish_switch(directory: Path) -> None:
     if not isinstance(renames, dict) or not isinstance(removals, list):
         raise CheckpointFormatError(f"{path}: expected 'renames' and 'removals'. Delete the file.")
     for name in (*renames, *renames.values(), *removals):
-        if not isinstance(name, str) or Path(name).name != name:  # a journal from elsewhere must not reach out of here
+        plain = isinstance(name, str) and Path(name).name == name and name not in ("", "..")
+        if not plain:  # a journal from elsewhere must not reach out of here
             raise CheckpointFormatError(
                 f"{path}: expected file names of this directory, got {name!r}. Delete the file."
             )

@@ -286,6 +286,7 @@ class CLIPImageProcessor:
         if not path.is_file():
             directory = resolve_checkpoint(
                 name_or_path,
+                part="image_processor",
                 subfolder=subfolder,
                 revision=revision,
                 cache_dir=cache_dir,

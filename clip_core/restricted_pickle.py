@@ -238,7 +238,7 @@ class _Machine:
     def set_pairs(self, group: list[Any]) -> None:
         mapping = self.top(dict)
         for key, value in zip(group[::2], group[1::2], strict=True):
-            if not isinstance(key, str | int | float | None):  # hashing anything nested could recurse without end
+            if not isinstance(key, str | float | None) and not _is_natural(key):  # hashing what is nested could not end
                 raise ValueError(f"{type(key).__name__} as a key")
             mapping[key] = value
 
@@ -272,7 +272,7 @@ class _Machine:
     def new_object(self, _: Any) -> None:
         arguments, made = self.pop(), self.pop()
         if not isinstance(made, Global) or not made.module.startswith("__torch__") or arguments != ():
-            self.refuse(f"it makes an object of {str(made)[:120]!r}")
+            self.refuse(f"it makes an object of {_shown(made)}")
         self.stack.append(ModuleAttributes(str(made)))
 
     def build(self, _: Any) -> None:
@@ -290,10 +290,15 @@ class _Machine:
             self.refuse("it refers to something outside that is no tensor storage")
         kind, key, _location, size = reference[1:5]
         if not isinstance(kind, Global) or kind.module != "torch" or kind.name not in STORAGES:
-            self.refuse(f"it refers to a storage of the kind {str(kind)[:120]!r}")
+            self.refuse(f"it refers to a storage of the kind {_shown(kind)}")
         if not isinstance(key, str) or not _is_natural(size) or (len(reference) == 6 and reference[5] is not None):
             self.refuse("it refers to a storage with a malformed key, size or view")
         self.stack.append(Storage(key, STORAGES[kind.name], size))
+
+
+def _shown(value: Any) -> str:
+    """For messages: a name, or only the type of anything else, which could be endless as a text."""
+    return repr(str(value)[:120]) if isinstance(value, Global) else type(value).__name__
 
 
 def _is_natural(value: Any) -> bool:

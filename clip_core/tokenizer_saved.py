@@ -78,7 +78,12 @@ class SavedTokenizer(TokenTable):
             CheckpointFormatError: a file of it is cut or corrupt.
         """
         directory = resolve_checkpoint(
-            name_or_path, subfolder=subfolder, revision=revision, cache_dir=cache_dir, local_files_only=local_files_only
+            name_or_path,
+            part="tokenizer",
+            subfolder=subfolder,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
         )
         saved = read_settings(directory)
         settings: dict[str, Any] = {

@@ -36,6 +36,8 @@ def read_torch_file(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bo
     """
     with open(path, "rb") as file:
         magic = file.read(4)
+    if magic == b"vers":
+        raise CheckpointFormatError(f"{path}: a pointer of Git LFS, not the weights. Run `git lfs pull`.")
     if magic == b"PK\3\4":
         return _read_archive(path)
     value, locate = _read_legacy(path)

@@ -167,9 +167,10 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], so
     problems = [f"- {name} {list(spec.shape)}: missing" for name, spec in wanted.items() if name not in found]
     for name, stored_name in found.items():
         shape = tuple(stored[stored_name])
+        shown = stored_name if stored_name.isprintable() else repr(stored_name)
         if name not in wanted:
             if name.split(".")[0] not in _PARTS - parts:  # a part of the full model that is not wanted
-                problems.append(f"+ {stored_name} {list(shape)}: unexpected")
+                problems.append(f"+ {shown[:200]} {list(shape)}: unexpected")
         elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
             problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
             problems.append(f"+ {stored_name} {list(shape)}: the checkpoint's shape")

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from clip_core.config import CLIPTextConfig
 from clip_core.tensors import Array, Tensor
 from weights_convert.companions import preprocessor_of
 from weights_convert.model import AnyConfig, Model
+from weights_convert.openai import pools_at_largest_id
 from weights_convert.opening import open_source
 
 _ROWS_BYTES = 16_000_000
@@ -117,16 +119,38 @@ def _difference(a: Array, b: Array) -> float | None:
 
 def lost_settings(model: Model, written: Model) -> Iterator[str]:
     """A note on each setting of configuration and preprocessor that a model does not have any more once written."""
-    settings = {"configuration": (model.config.to_dict(), written.config.to_dict())}
+    config, found_config = model.config.to_dict(), written.config.to_dict()
+    if _pool_alike(model.config, written.config):
+        for described in (config, found_config):
+            described.get("text_config", described).pop("eos_token_id")
+    settings = {"configuration": (config, found_config)}
     given, found = preprocessor_of(model.files), preprocessor_of(written.files)
     if given is not None and found is not None:
-        settings["preprocessor"] = (given, found)
+        settings["preprocessor"] = (_normalisation_folded(given), _normalisation_folded(found))
     elif given is not None:
         yield "preprocessor: has no place in this format"
     for kind, (before, after) in settings.items():
         for name, (value, other) in _differing_settings(before, after):
             if value is not None and other is not None:  # otherwise a key that means nothing here
                 yield f"{kind}: {name} {value!r} has no place in this format, where it is {other!r}"
+
+
+def _pool_alike(first: AnyConfig, second: AnyConfig) -> bool:
+    """Whether texts end at their largest id in both, however their configurations say so."""
+    texts = [getattr(config, "text_config", config) for config in (first, second)]
+    return all(isinstance(text, CLIPTextConfig) and pools_at_largest_id(text) for text in texts)
+
+
+def _normalisation_folded(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a preprocessor with rescaling and normalisation as one factor and one offset per channel."""
+    if not (options["do_rescale"] and options["do_normalize"]):
+        return options
+    folded = {key: value for key, value in options.items() if key not in ("rescale_factor", "image_mean", "image_std")}
+    folded["factor of pixels"] = [float(f"{options['rescale_factor'] / std:.6g}") for std in options["image_std"]]
+    folded["offset"] = [
+        float(f"{-mean / std:.6g}") for mean, std in zip(options["image_mean"], options["image_std"], strict=True)
+    ]
+    return folded
 
 
 def _differing_settings(

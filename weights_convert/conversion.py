@@ -119,9 +119,10 @@ def convert(
     watched = replace(model, weights=_watched(opened.model.weights, model.weights, before, after, advance))
     with written_beside(path, is_file=target.is_file, overwrite=overwrite) as temporary:
         target.write(watched, temporary, shard_bytes)
+        written = open_source(temporary).model
+        done = replace(done, notes=(*done.notes, *lost_settings(model, written)))
         if verify != "none":
-            written = _read_back(temporary, target, after.digest(), advance)
-            done = replace(done, notes=(*done.notes, *lost_settings(model, written)))
+            _check_written(temporary, written, after.digest(), advance)
             if verify == "outputs":
                 differences = check_outputs(opened.model, written, backends, exact=dtype == "keep")
                 done = replace(done, output_differences=differences)
@@ -172,13 +173,11 @@ def _watched(
     return {name: watch(name, sources[name], result) for name, result in results.items()}
 
 
-def _read_back(path: Path, target: Format, expected: str, advance: Advance) -> Model:
-    """The result as anybody will open it, from its files alone, if its weights are those that were written."""
-    opened = open_source(path)
-    got = weights_manifest(opened.model.weights, advance).digest()
-    if got != expected or opened.format is not target:
+def _check_written(path: Path, written: Model, expected: str, advance: Advance) -> None:
+    """Raises `CheckpointError` if the result, opened as anybody will, has other weights than were written."""
+    got = weights_manifest(written.weights, advance).digest()
+    if got != expected:
         raise CheckpointError(
-            f"{path}: what was written reads back differently ({got} instead of {expected}, {opened.format.name}); "
-            "nothing was kept. The disk may be failing: try again elsewhere, and report it if it happens again."
+            f"{path}: what was written reads back differently ({got} instead of {expected}); nothing was kept. "
+            "The disk may be failing: try again elsewhere, and report it if it happens again."
         )
-    return opened.model

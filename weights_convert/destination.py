@@ -7,17 +7,22 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clip_core.errors import CheckpointError, InputError
 
-_OF_A_CHECKPOINT = re.compile(
-    r".*\.(safetensors|bin|h5|msgpack|index(\..+)?\.json)|(.*_)?config\.json|preprocessor\.json|metadata\.json|"
-    r"image_converter\.json|tokenizer\.json|vocab\.json|merges\.txt|special_tokens_map\.json|added_tokens\.json|"
-    r"model\.weights\.json|assets|README\.md|LICENSE.*|\.gitattributes"
+_SHARD = r"-\d{5}-of-\d{5}"
+_WEIGHTS = re.compile(
+    rf"(model(-a)?({_SHARD})?|open_clip_model)\.safetensors|(pytorch_model({_SHARD})?|open_clip_pytorch_model)\.bin|"
+    rf"tf_model({_SHARD})?\.h5|flax_model({_SHARD})?\.msgpack|model(_\d{{5}})?\.weights\.h5|nnx_state\.msgpack"
 )
-"""Names in a directory that is a checkpoint and nothing else."""
+_SMALL = re.compile(
+    r"(model\.safetensors|pytorch_model\.bin|tf_model\.h5|flax_model\.msgpack)\.index\.json|model\.weights\.json|"
+    r"(open_clip_|preprocessor_|processor_|tokenizer_|generation_)?config\.json|special_tokens_map\.json|"
+    r"added_tokens\.json|tokenizer\.json|vocab\.json|merges\.txt|metadata\.json|preprocessor\.json|"
+    r"image_converter\.json|assets/tokenizer/(vocabulary\.json|merges\.txt)"
+)
 
 
 def check_destination(path: Path, *, is_file: bool, overwrite: bool) -> Path:
@@ -46,15 +51,23 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} is there already. Say --overwrite (overwrite=True) to replace it, or choose another.")
     if not path.is_dir():
         return
-    others = sorted(entry.name for entry in path.iterdir() if not _OF_A_CHECKPOINT.fullmatch(entry.name))
+    names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*") if not _is_place(entry, path))
+    others = [name for name in names if not (_WEIGHTS.fullmatch(name) or _SMALL.fullmatch(name))]
     if others:
         shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
         raise InputError(
             f"{path} holds more than a checkpoint ({shown}), and all of it would be replaced. "
             "Choose another directory, or move these away."
         )
+    if not any(map(_WEIGHTS.fullmatch, names)):
+        raise InputError(f"{path} holds no weights ({', '.join(names)}); is it a checkpoint? Choose another directory.")
     if Path.cwd().is_relative_to(path):
         raise InputError(f"{path} is the working directory, which cannot be replaced. Choose another, or go elsewhere.")
+
+
+def _is_place(entry: Path, directory: Path) -> bool:
+    """Whether an entry is a folder that Keras Hub keeps files in."""
+    return entry.is_dir() and entry.relative_to(directory).as_posix() in ("assets", "assets/tokenizer")
 
 
 @contextmanager
@@ -82,10 +95,12 @@ def written_beside(path: Path, *, is_file: bool, overwrite: bool) -> Iterator[Pa
             raise
         raise CheckpointError(f"{path}: cannot be written: {error}") from error
     finally:
-        _remove(temporary)
+        with suppress(OSError):  # what cannot be removed stays beside
+            _remove(temporary)
         if old.exists() and not path.exists():
             os.replace(old, path)
-        _remove(old)
+        with suppress(OSError):
+            _remove(old)
 
 
 def _restore(path: Path) -> None:

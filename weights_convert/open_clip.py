@@ -57,7 +57,8 @@ def _stripped(container: Container) -> dict[str, Tensor]:
 
 def _recognises(container: Container) -> bool:
     if has_openai_names(container):
-        return container.kind == "safetensors" or container.path.name.startswith("open_clip")
+        named = container.kind == "torch" and container.path.name.startswith("open_clip")
+        return named or container.kind == "safetensors"
     names = _stripped(container)
     return "ln_final.weight" in names and "visual.class_embedding" in names
 
@@ -215,11 +216,13 @@ def _read_files(path: Path) -> Files:
     files = read_files(path)
     if PREPROCESSOR in files or not (path / CONFIG_FILE).is_file():
         return files
-    cfg = read_json(path / CONFIG_FILE).get("preprocess_cfg")
+    described = read_json(path / CONFIG_FILE)
+    cfg = described.get("preprocess_cfg")
     if not cfg:
         return files
     try:
-        processor = _parse_preprocess_cfg(cfg)
+        vision = described.get("model_cfg", described).get("vision_cfg", {})
+        processor = _parse_preprocess_cfg(cfg, vision.get("image_size", _VISION_DEFAULTS["image_size"]))
     except (*_MALFORMED, CLIPError) as error:
         raise CheckpointFormatError(
             f"{path / CONFIG_FILE}: expected a preprocess_cfg of open_clip that crops or squashes ({error!r}). "
@@ -228,8 +231,8 @@ def _read_files(path: Path) -> Files:
     return {**files, PREPROCESSOR: processor.to_json_string().encode()}
 
 
-def _parse_preprocess_cfg(cfg: Mapping[str, Any]) -> CLIPImageProcessor:
-    size, mode = cfg.get("size", 224), cfg.get("resize_mode", "shortest")
+def _parse_preprocess_cfg(cfg: Mapping[str, Any], image_size: Any) -> CLIPImageProcessor:
+    size, mode = cfg.get("size", image_size), cfg.get("resize_mode", "shortest")
     if mode not in ("shortest", "squash"):
         raise ValueError(f"resize_mode {mode!r}")
     edges = size if isinstance(size, list) else [size]

@@ -98,7 +98,7 @@ def find_weights(path: str | PathLike[str]) -> Path:
     if not given.is_dir():
         if given.suffix in (*_LOOSE_SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
-        given = resolve_checkpoint(path, weights=True)
+        given = resolve_checkpoint(path, part="any weights")
     finish_switch(given)
     candidates = _candidates(given)
     if not candidates:
@@ -134,7 +134,7 @@ def recognise(container: Container) -> Format:
         raise CheckpointFormatError(f"{container.path}: could be of several formats: {titles}.")
     if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in container.tensors):
         raise CheckpointFormatError(f"{container.path}: a CLIP with a ResNet vision tower, which is not supported.")
-    names = ", ".join(sorted(container.tensors)[:5]) or "no tensors"
+    names = ", ".join(repr(name[:100]) for name in sorted(container.tensors)[:5]) or "no tensors"
     raise CheckpointFormatError(
         f"{container.path}: expected the weights of a CLIP model in one of the formats {', '.join(FORMATS)}; "
         f"this {container.kind} file holds {names}{' ...' if len(container.tensors) > 5 else ''}."

@@ -1,4 +1,5 @@
 import builtins
+import json
 import sys
 from fnmatch import fnmatch
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ def cache(tmp_path, monkeypatch):
     snapshot = repository / "snapshots" / "abc123"
     (snapshot / "text").mkdir(parents=True)
     (snapshot / "config.json").write_text("{}")
+    (snapshot / "text" / "config.json").write_text("{}")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc123")
     return snapshot
@@ -104,18 +106,44 @@ def downloaded(directory):
 def test_safetensors_are_preferred(remote, also):
     files, _ = remote
     files += ["model.safetensors", *also]
-    assert downloaded(resolve_checkpoint("a/b", weights=True)) == ["config.json", "model.safetensors", "vocab.json"]
+    assert downloaded(resolve_checkpoint("a/b", part="weights")) == ["config.json", "model.safetensors", "vocab.json"]
 
 
 def test_pytorch_weights_are_downloaded_where_there_is_nothing_else(remote):
     files, _ = remote
-    files += ["pytorch_model.bin", "sub/pytorch_model-00001-of-00002.bin", "training_args.bin"]
-    assert downloaded(resolve_checkpoint("a/b", weights=True)) == [
-        "config.json",
-        "pytorch_model.bin",
-        "sub/pytorch_model-00001-of-00002.bin",
-        "vocab.json",
-    ]
+    files += ["pytorch_model.bin", "pytorch_model.fp16.bin", "training_args.bin", "open_clip_model.safetensors"]
+    assert downloaded(resolve_checkpoint("a/b", part="weights")) == ["config.json", "pytorch_model.bin", "vocab.json"]
+
+
+def test_only_the_wanted_folder_is_downloaded(remote):
+    files, _ = remote
+    files += ["model.safetensors", "text/config.json", "text/model.safetensors", "unet/model.safetensors"]
+    found = resolve_checkpoint("a/b", part="weights", subfolder="text/")
+    assert downloaded(found.parent) == ["text/config.json", "text/model.safetensors"]
+
+
+def test_shards_that_are_missing_are_downloaded(remote):
+    files, _ = remote
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    snapshot = resolve_checkpoint("a/b")
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    (snapshot / shards[0]).touch()  # and there an earlier download was stopped
+    files.append(shards[1])
+    assert shards[1] in downloaded(resolve_checkpoint("a/b", part="weights"))
+
+
+def test_a_part_that_the_cache_does_not_have_is_downloaded(remote):
+    files, _ = remote
+    files.remove("vocab.json")
+    resolve_checkpoint("a/b")
+    files.append("vocab.json")
+    assert downloaded(resolve_checkpoint("a/b", part="tokenizer")) == ["config.json", "vocab.json"]
+
+
+def test_the_converter_gets_other_formats_by_name_too(remote):
+    remote[0].append("tf_model.h5")
+    assert "tf_model.h5" in downloaded(resolve_checkpoint("a/b", part="any weights"))
 
 
 def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
@@ -123,9 +151,9 @@ def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
     files.append("model.safetensors")
     assert downloaded(resolve_checkpoint("a/b")) == ["config.json", "vocab.json"]
     assert len(asked) == 1
-    assert "model.safetensors" in downloaded(resolve_checkpoint("a/b", weights=True))
+    assert "model.safetensors" in downloaded(resolve_checkpoint("a/b", part="weights"))
     assert len(asked) == 3
-    resolve_checkpoint("a/b", weights=True)
+    resolve_checkpoint("a/b", part="weights")
     resolve_checkpoint("a/b")
     assert len(asked) == 3
 
@@ -133,4 +161,4 @@ def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
 def test_a_cache_without_weights_is_not_whole_offline(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointNotFoundError, match="without its weights in the local cache"):
-        resolve_checkpoint("openai/clip-vit-base-patch32", weights=True)
+        resolve_checkpoint("openai/clip-vit-base-patch32", part="weights")

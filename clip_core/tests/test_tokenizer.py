@@ -8,9 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import ftfy
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import clip_core
@@ -223,7 +224,8 @@ def test_any_text_survives_a_round_trip(text):
     ids = tokenizer.encode(text, add_special_tokens=False)
     decoded = tokenizer.decode(ids)
     assert max(ids, default=0) < len(tokenizer)
-    # Decoding puts spaces between words; what was decoded once, stays.
+    # Decoding puts spaces between words; what was decoded once, stays, unless ftfy takes it for a wrong encoding.
+    assume(ftfy.fix_text(decoded) == decoded)
     assert tokenizer.decode(tokenizer.encode(decoded, add_special_tokens=False)) == decoded
 
 

@@ -44,6 +44,20 @@ def test_shards(saved):
     assert_loads(directory, state)
 
 
+def test_quantised_weights_are_refused(saved):
+    directory, state = saved
+    state["visual_projection.weight"] = (state["visual_projection.weight"] * 100).to(torch.int8)
+    torch.save(state, directory / "pytorch_model.bin")
+    with pytest.raises(CheckpointFormatError, match=r"got visual_projection\.weight in int8"):
+        CLIPModel.from_pretrained(directory)
+
+
+def test_a_pointer_of_git_lfs_is_named(saved):
+    (saved[0] / "pytorch_model.bin").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointFormatError, match="a pointer of Git LFS"):
+        CLIPModel.from_pretrained(saved[0])
+
+
 def test_code_is_refused(saved):
     directory, state = saved
     torch.save({**state, "hook": print}, directory / "pytorch_model.bin")

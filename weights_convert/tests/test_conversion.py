@@ -225,6 +225,31 @@ def test_settings_that_a_format_has_no_place_for_are_told(tmp_path):
     }
 
 
+def test_what_is_said_in_another_way_is_not_told_as_lost(tmp_path):
+    config = replace(checkpoints.CONFIG, text_config=replace(checkpoints.CONFIG.text_config, eos_token_id=2))
+    save_checkpoint(tmp_path / "in", config, checkpoints.weights(), architecture="CLIPModel")
+    CLIPImageProcessor(size=28, crop_size=28, rescale_factor=1 / 127.5).save_pretrained(tmp_path / "in")
+    notes = convert(tmp_path / "in", tmp_path / "out", to="keras-hub", verify="none").notes
+    assert not [note for note in notes if "no place" in note]
+
+
+def test_the_preprocessor_of_open_clip_has_the_size_of_the_model(in_format, tmp_path):
+    shutil.copytree(in_format["open_clip"], tmp_path / "in")
+    path = tmp_path / "in/open_clip_config.json"
+    described = json.loads(path.read_text())
+    path.write_text(json.dumps({**described, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}))
+    convert(tmp_path / "in", tmp_path / "out", to="hf")
+    assert json.loads((tmp_path / "out/preprocessor_config.json").read_text())["crop_size"] == {
+        "height": 28,
+        "width": 28,
+    }
+
+
+def test_a_file_for_openai_can_have_any_name(source, tmp_path):
+    convert(source, tmp_path / "open_clip_mine.pt", to="openai")
+    assert inspect(tmp_path / "open_clip_mine.pt").format == "openai"
+
+
 def test_the_preprocessor_of_transformers_5_travels_along(source, tmp_path):
     shutil.copytree(source, tmp_path / "in")
     options = {**CLIPImageProcessor(size=28, crop_size=28, image_mean=[0.5] * 3).to_dict()}

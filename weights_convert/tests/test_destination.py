@@ -15,6 +15,16 @@ def test_a_directory_with_more_than_a_checkpoint_is_not_replaced(source, tmp_pat
     assert (tmp_path / "project/thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("files", [["features.h5", "README.md"], ["config.json"], ["model.safetensors/mine"]])
+def test_a_directory_that_only_looks_like_a_checkpoint_is_not_replaced(source, tmp_path, files):
+    for file in files:
+        (tmp_path / "out" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out" / file).touch()
+    with pytest.raises(InputError, match="holds more than a checkpoint|holds no weights"):
+        convert(source, tmp_path / "out", to="nnx", overwrite=True)
+    assert all((tmp_path / "out" / file).exists() for file in files)
+
+
 def test_the_parent_of_the_source_is_not_replaced(source, tmp_path):
     convert(source, tmp_path / "in", to="hf")
     with pytest.raises(InputError, match="holds more than a checkpoint"):
