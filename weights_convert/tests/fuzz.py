@@ -33,8 +33,10 @@ from typing import Any
 
 import click
 
+from clip_core.checkpoint import load_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError
+from clip_core.weight_files import weights_file
 from weights_convert import convert, hdf5_contents, open_source
 from weights_convert.companions import preprocessor_of
 from weights_convert.tests import checkpoints
@@ -93,6 +95,9 @@ def seeds(directory: Path, *, torch: bool) -> list[Seed]:
         for name in ("archive", "stream", "views", "script"):
             path = directory / f"saved_{name}.pt"
             found.append(Seed(f"torch {name}", path, path, checkpoints.CONFIG))
+        shards = directory / "saved_hf_bin"
+        found.append(Seed("torch shards index", shards / "pytorch_model.bin.index.json", shards, None))
+        found.append(Seed("torch shard", min(shards.glob("pytorch_model-*.bin")), shards, None))
     return found
 
 
@@ -153,6 +158,9 @@ def outcome(seed: Seed) -> str:
         preprocessor_of(model.files)
         for tensor in model.weights.values():
             tensor.read().sum()
+        if seed.opened.is_dir() and weights_file(seed.opened):  # what `from_pretrained` reads, it reads by other code
+            for _, value in load_checkpoint(seed.opened, CLIPConfig).weights:
+                value.sum()
     except CLIPError as error:
         return type(error).__name__
     return "read"
