@@ -224,6 +224,8 @@ def verify(path: str, backends: Sequence[str], config: str | None, as_json: bool
     if found.sha256:
         click.echo(f"  sha256 {found.sha256}")
     _print_differences(found.differences)
+    if found.passed and len(found.backends) < 2:
+        click.echo(f"  {_list(found.backends) or 'no framework'} was run: nothing to compare")
     for problem in found.problems:
         click.echo(f"  {problem}")
     click.echo("  all is well" if found.passed else "  something is wrong with it")

@@ -35,7 +35,7 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         MissingExtraError: h5py is not installed.
         CheckpointFormatError: cut or corrupt, or holding anything but plain arrays in groups.
     """
-    _h5py(path)
+    require_h5py(f"{path}: an HDF5 file, which")
     command = [sys.executable, "-P", hdf5_contents.__file__, str(path.absolute())]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -53,11 +53,12 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
     return {name: _tensor(path, *rest) for name, *rest in found["arrays"]}
 
 
-def _h5py(path: Path) -> ModuleType:
+def require_h5py(purpose: str) -> ModuleType:
+    """The module h5py; raises `MissingExtraError`, whose message begins with ``purpose``, if it is not installed."""
     try:
         import h5py
     except ImportError:
-        raise MissingExtraError("h5py", "convert", f"{path}: an HDF5 file, which") from None
+        raise MissingExtraError("h5py", "convert", purpose) from None
     module: ModuleType = h5py
     return module
 
@@ -80,7 +81,7 @@ def write_hdf5(
         attributes: path of a group to its attributes; a sequence of texts is cut into numbered attributes where it is
             too long for one, as Keras does.
     """
-    h5py = _h5py(path)
+    h5py = require_h5py(f"{path}: an HDF5 file, which")
     with h5py.File(path, "w") as file:
         for name, tensor in tensors.items():
             dataset = file.create_dataset(name, data=contiguous(tensor.read()))

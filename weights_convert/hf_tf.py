@@ -15,7 +15,7 @@ from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
-from weights_convert.hdf5_files import write_hdf5
+from weights_convert.hdf5_files import require_h5py, write_hdf5
 from weights_convert.model import Format, Model
 from weights_convert.shards import write_shards
 from weights_convert.tables import Place, foreign_names, shared_names
@@ -84,6 +84,7 @@ def _write(model: Model, directory: Path, max_shard_size: int) -> None:
 
 
 def _check(model: Model) -> None:
+    require_h5py("Hugging Face TensorFlow: tf_model.h5")
     if model.projection and not isinstance(model.config, CLIPConfig):
         raise InputError("Hugging Face TensorFlow: has no class for a tower with projection. Convert it to hf.")
 

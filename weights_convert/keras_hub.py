@@ -20,7 +20,7 @@ from clip_core.tensors import Tensor, constant
 from clip_core.weights import WeightSpec
 from weights_convert.companions import PREPROCESSOR, preprocessor_of, read_small
 from weights_convert.containers import Container
-from weights_convert.hdf5_files import write_hdf5
+from weights_convert.hdf5_files import require_h5py, write_hdf5
 from weights_convert.model import Files, Format, Model, json_text, require_full
 from weights_convert.openai import pools_at_largest_id
 from weights_convert.tables import LAYER_SUFFIX, Place, foreign_names, shared_names
@@ -173,6 +173,7 @@ def _describe(config: CLIPConfig, dtype: str) -> dict[str, Any]:
 
 
 def _check(model: Model) -> None:
+    require_h5py("Keras Hub: model.weights.h5")
     config = require_full(model, "Keras Hub")
     wrong = [] if pools_at_largest_id(config.text_config) else ["another end of text than the largest id"]
     for tower in (config.text_config, config.vision_config):

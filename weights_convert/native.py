@@ -16,7 +16,7 @@ from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec
 from weights_convert.companions import read_files, write_company
 from weights_convert.containers import Container
-from weights_convert.hdf5_files import write_hdf5
+from weights_convert.hdf5_files import require_h5py, write_hdf5
 from weights_convert.hf_flax import LEAVES, is_named_nnx
 from weights_convert.model import Format, Model
 from weights_convert.msgpack_files import write_msgpack
@@ -102,6 +102,7 @@ def _format(
     recognises: Callable[[Container], bool],
     read: Callable[[Container], tuple[dict[str, Tensor], dict[str, Tensor]]],
     write: Callable[[Model, Path, int], None],
+    check: Callable[[Model], None] = lambda model: None,
 ) -> Format:
     return Format(
         name=name,
@@ -110,11 +111,16 @@ def _format(
         read=read,
         config_files=("config.json",),
         write=write,
+        check=check,
         read_files=read_files,
     )
 
 
-KERAS = _format("keras", "Triclip's Keras weights", _is_keras, _read_keras, _write_keras)
+def _check_keras(model: Model) -> None:
+    require_h5py("Keras: model.weights.h5")
+
+
+KERAS = _format("keras", "Triclip's Keras weights", _is_keras, _read_keras, _write_keras, _check_keras)
 NNX = _format(
     "nnx",
     "Triclip's Flax NNX state",

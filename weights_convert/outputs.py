@@ -29,6 +29,11 @@ _ROWS = 3
 _SECONDS = 1800
 
 
+def installed_backends() -> list[str]:
+    """The backends whose framework is installed."""
+    return [name for name, modules in BACKENDS.items() if all(find_spec(module) for module in modules)]
+
+
 def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
     """The backends of these names; without any, two that are installed, or the only one.
 
@@ -36,7 +41,7 @@ def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
         InputError: no backend has such a name.
         MissingExtraError: it is not installed, or none is.
     """
-    installed = [name for name, modules in BACKENDS.items() if all(find_spec(module) for module in modules)]
+    installed = installed_backends()
     for name in wanted:
         if name not in BACKENDS:
             raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}.")

@@ -13,7 +13,7 @@ from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointN
 from weights_convert.hashing import Manifest
 from weights_convert.model import AnyConfig
 from weights_convert.opening import open_source
-from weights_convert.outputs import choose_backends, compared, run_model
+from weights_convert.outputs import choose_backends, compared, installed_backends, run_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Verification:
         format: what it is; ``None`` if it could not be opened.
         sha256: digest over the canonical tensors.
         problems: what is wrong; nothing, for a good checkpoint.
+        backends: which were run.
         differences: pair of backends to the largest absolute difference of each output.
     """
 
@@ -32,6 +33,7 @@ class Verification:
     format: str | None = None
     sha256: str | None = None
     problems: list[str] = field(default_factory=list)
+    backends: tuple[str, ...] = ()
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
@@ -54,14 +56,15 @@ def verify(
     """Checks a checkpoint: whole, its weights those of its configuration, finite, and the same in all backends.
 
     Args:
-        backends: which to run; without any, two that are installed. With one, it is run and nothing compared.
+        backends: which to run; without any, two that are installed. With one, it is run and nothing compared; where no
+            framework is installed, none is run.
         config: as for `open_source`.
 
     Raises:
         CheckpointNotFoundError: nothing there.
         InputError, MissingExtraError: no such backend, or not installed.
     """
-    chosen = choose_backends(backends)
+    chosen = choose_backends(backends) if backends or installed_backends() else ()
     try:
         source = open_source(path, config)
     except CheckpointNotFoundError:
@@ -79,17 +82,17 @@ def verify(
         if advance:
             advance(tensor.nbytes)
     differences = {}
-    if not problems:
-        outputs = {backend: run_model(source.model, backend) for backend in chosen}
-        for other in chosen[1:]:
-            try:
-                differences[f"{chosen[0]}-{other}"] = compared(outputs[chosen[0]], outputs[other])
-            except CheckpointError as error:
-                problems.append(f"{chosen[0]} and {other}: {error}")
+    outputs = {backend: run_model(source.model, backend) for backend in chosen} if not problems else {}
+    for other in list(outputs)[1:]:
+        try:
+            differences[f"{chosen[0]}-{other}"] = compared(outputs[chosen[0]], outputs[other])
+        except CheckpointError as error:
+            problems.append(f"{chosen[0]} and {other}: {error}")
     return Verification(
         path=str(source.path),
         format=source.format.name,
         sha256=manifest.digest(),
         problems=problems,
+        backends=tuple(outputs),
         differences=differences,
     )

@@ -56,6 +56,14 @@ def test_verify_runs_a_backend(source):
     assert "all is well" in found.output
 
 
+def test_verify_without_any_framework_checks_the_files(source, monkeypatch):
+    monkeypatch.setattr("weights_convert.outputs.find_spec", lambda name: None)
+    found = triclip("verify", source)
+    assert found.exit_code == 0, found.output
+    assert "no framework was run: nothing to compare" in found.output
+    assert triclip("verify", source, "--backend", "torch").exit_code == 2
+
+
 def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path):
     changed = checkpoints.weights()
     changed["text_model.final_layer_norm.bias"][1] = float("nan")

@@ -11,7 +11,7 @@ import pytest
 
 from clip_core.checkpoint import StoredWeights, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
-from clip_core.errors import CheckpointError, CLIPError, InputError
+from clip_core.errors import CheckpointError, CLIPError, InputError, MissingExtraError
 from clip_core.image_processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
@@ -257,6 +257,13 @@ def test_the_preprocessor_of_transformers_5_travels_along(source, tmp_path):
     convert(tmp_path / "in", tmp_path / "out", to="open_clip")
     described = json.loads((tmp_path / "out/open_clip_config.json").read_text())
     assert described["preprocess_cfg"]["mean"] == [0.5] * 3
+
+
+@pytest.mark.parametrize("to", ["hf-tf", "keras-hub", "keras"])
+def test_without_h5py_nothing_is_begun(source, tmp_path, monkeypatch, to):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match="needs 'h5py'"):
+        convert(source, tmp_path / "out", to=to, dry_run=True)
 
 
 def test_a_dry_run_checks_every_option(source, tmp_path):
