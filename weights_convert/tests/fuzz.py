@@ -48,6 +48,10 @@ _ODD_JSON = (
     *("0", "-1", "1", "3", "0.5", "1e400", "-1e400", "NaN", "9007199254740993", "300000", "1000000000"),
 )
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF)
+_CODECS = (  # that Python imports when they are first used, by pickletools and json
+    *("ascii", "latin_1", "raw_unicode_escape", "unicode_escape", "utf_8_sig"),
+    *("utf_16", "utf_16_le", "utf_16_be", "utf_32", "utf_32_le", "utf_32_be"),
+)
 _FORBIDDEN = (
     *("exec", "compile", "code.__new__", "import", "pickle.find_class", "ctypes.dlopen"),
     *("os.system", "os.exec", "os.spawn", "os.posix_spawn", "os.fork", "os.startfile", "socket.connect"),
@@ -215,8 +219,8 @@ def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> Non
     for seed in originals:
         if (found := outcome(seed)) != "read":
             raise SystemExit(f"{seed.name}: {found} before any mutation")
-    for codec in ("ascii", "latin_1", "raw_unicode_escape", "unicode_escape"):
-        codecs.lookup(codec)  # imported by their first use, in pickletools
+    for codec in _CODECS:
+        codecs.lookup(codec)
     outcomes: Counter[tuple[str, str]] = Counter()
     slowest = 0.0
     with watched(directory):
