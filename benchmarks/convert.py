@@ -21,6 +21,7 @@ from pathlib import Path
 
 TURNS = 3
 MEGABYTE = 1_000_000
+# Not imported from the converter: a new process begins with the peak memory of this one, which must stay small.
 FORMATS = ("hf", "openai", "open_clip", "hf-tf", "hf-flax", "keras-hub", "keras", "nnx")
 
 

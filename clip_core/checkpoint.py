@@ -85,9 +85,9 @@ def _open_shards(index: Path) -> dict[str, Tensor]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
-    outside = sorted({file for file in weight_map.values() if Path(file).name != file})
+    outside = sorted({file for file in weight_map.values() if Path(file).name != file or len(file) > 255})
     if outside:
-        raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0]!r}.")
+        raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0][:100]!r}.")
     missing = sorted({file for file in weight_map.values() if not (index.parent / file).is_file()})
     if missing:
         raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")

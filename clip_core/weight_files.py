@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_core.errors import CheckpointError
 from clip_core.files import read_json
 
 SINGLE_FILE = "model.safetensors"
@@ -25,6 +24,6 @@ def has_whole_weights(directory: Path) -> bool:
         return path is not None
     try:
         shards = read_json(path).get("weight_map")
-    except CheckpointError:
+        return isinstance(shards, dict) and all((directory / str(file)).is_file() for file in shards.values())
+    except OSError:  # also a broken index, and names that no file can have
         return False
-    return isinstance(shards, dict) and all((directory / str(file)).is_file() for file in shards.values())

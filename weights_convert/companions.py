@@ -10,12 +10,11 @@ from typing import Any
 
 from clip_core.errors import CheckpointFormatError
 from clip_core.files import read_json
-from clip_core.image_processor import CLIPImageProcessor
+from clip_core.image_processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
 from clip_core.tokenizer import CLIPTokenizer
 from weights_convert.model import AnyConfig, Files, Model
 
-PREPROCESSOR = "preprocessor_config.json"
-_PROCESSOR = "processor_config.json"  # transformers 5 keeps the preprocessor in here
+PREPROCESSOR = FILE_NAME
 TOKENIZER = (
     "vocab.json",
     "merges.txt",
@@ -35,8 +34,8 @@ def read_files(directory: Path) -> Files:
         path = directory / name
         if path.is_file():
             found[name] = read_small(path)
-    if PREPROCESSOR not in found and (directory / _PROCESSOR).is_file():
-        nested = read_json(directory / _PROCESSOR).get("image_processor")
+    if PREPROCESSOR not in found and (directory / NESTED_FILE_NAME).is_file():
+        nested = read_json(directory / NESTED_FILE_NAME).get("image_processor")
         if isinstance(nested, dict):
             found[PREPROCESSOR] = (json.dumps(nested, indent=2) + "\n").encode()
     return found

@@ -62,10 +62,13 @@ def check_outputs(source: Model, result: Model, backends: Sequence[str], *, exac
         By the names of the two backends, the largest absolute difference of each output.
 
     Raises:
-        CheckpointError: one is larger than frameworks differ by.
+        CheckpointError: one is larger than frameworks differ by, or is not finite.
     """
     first, second = run_model(source, backends[0]), run_model(result, backends[-1])
     found = compared(first, second) if exact else largest_differences(first, second)
+    odd = [name for name, value in found.items() if not np.isfinite(value)]
+    if odd:
+        raise CheckpointError(f"The outputs are not finite: {', '.join(odd)}. Choose a dtype with a larger range.")
     return {f"{backends[0]}-{backends[-1]}": found}
 
 

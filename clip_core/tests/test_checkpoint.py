@@ -103,6 +103,7 @@ def edit_index(directory, change):
         (lambda names: names.update(stranger=next(iter(names.values()))), "in the index only"),
         (lambda names: names.pop("logit_scale"), "in the file only"),
         (lambda names: names.update(logit_scale="../elsewhere.safetensors"), "file names in the same directory"),
+        (lambda names: names.update(logit_scale="x" * 300), "file names in the same directory"),
         (lambda names: names.update(logit_scale=3), "weight_map"),
     ],
 )

@@ -25,7 +25,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,18 +156,33 @@ def _places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def outcome(seed: Seed) -> str:
-    """What the readers make of a file: ``read``, or the name of the error."""
+    """What the readers make of a file: ``read``, or the name of the error; of the models' loader too where it reads."""
+    found = _ended(_convert_from, seed)
+    if seed.opened.is_dir() and weights_file(seed.opened):
+        loaded = _ended(_load, seed)
+        return found if loaded == found else f"{found}, {loaded}"
+    return found
+
+
+def _ended(read: Callable[[Seed], None], seed: Seed) -> str:
     try:
-        model = open_source(seed.opened, seed.config).model
-        preprocessor_of(model.files)
-        for tensor in model.weights.values():
-            tensor.read().sum()
-        if seed.opened.is_dir() and weights_file(seed.opened):  # what `from_pretrained` reads, it reads by other code
-            for _, value in load_checkpoint(seed.opened, CLIPConfig).weights:
-                value.sum()
+        read(seed)
     except CLIPError as error:
         return type(error).__name__
     return "read"
+
+
+def _convert_from(seed: Seed) -> None:
+    model = open_source(seed.opened, seed.config).model
+    preprocessor_of(model.files)
+    for tensor in model.weights.values():
+        tensor.read().sum()
+
+
+def _load(seed: Seed) -> None:
+    """What `from_pretrained` does before any framework."""
+    for _, value in load_checkpoint(seed.opened, CLIPConfig).weights:
+        value.sum()
 
 
 def run(count: int, number: int, originals: list[Seed]) -> Iterator[tuple[str, str, float]]:
@@ -191,11 +206,11 @@ def watched(directory: Path) -> Iterator[None]:
     """Inside, code, processes, connections and files written outside of ``directory`` are a `ForbiddenError`."""
     watching = True
 
-    def hook(event: str, arguments: tuple[object, ...]) -> None:
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if not watching:
             return
         if event == "subprocess.Popen":
-            forbidden = hdf5_contents.__file__ not in arguments[1]  # type: ignore[operator]
+            forbidden = hdf5_contents.__file__ not in arguments[1]
         elif event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
@@ -228,7 +243,7 @@ def fuzz(directory: Path, originals: list[Seed], count: int, number: int) -> Non
             outcomes[name, found] += 1
             slowest = max(slowest, seconds)
     for (name, found), times in sorted(outcomes.items()):
-        click.echo(f"{name:<32}{found:<28}{times:>7}")
+        click.echo(f"{name:<32}{found:<48}{times:>7}")
     peaks = [resource.getrusage(who).ru_maxrss * 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     shown = ", of its children ".join(f"{peak / 1e6:.0f} MB" for peak in peaks)
     click.echo(f"{count} files, slowest {slowest:.2f} s, peak memory {shown}; nothing was executed")

@@ -65,6 +65,14 @@ def test_a_change_of_dtype_is_run_from_the_source_and_has_no_limit(source, tmp_p
     assert done.output_differences == {"torch-flax": {"logits": pytest.approx(0.1)}}
 
 
+def test_a_dtype_that_outputs_do_not_survive_is_an_error(source, tmp_path, monkeypatch):
+    answers = iter([{"logits": np.ones(1)}, {"logits": np.full(1, np.nan)}])
+    monkeypatch.setattr(outputs, "run_model", lambda model, backend: next(answers))
+    with pytest.raises(CheckpointError, match="not finite: logits"):
+        convert(source, tmp_path / "out", to="hf", dtype="float16", verify="outputs")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_model_runs_in_a_process_of_its_own(in_format):
     found = outputs.run_model(open_source(in_format["nnx"]).model, "torch")
     assert found["logits_per_image"].shape == (3, 3)
