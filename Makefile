@@ -14,7 +14,7 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
-	$(BIN)/python -m clip_apps.demo
+	$(BIN)/python -m triclip.demo
 
 ## Format, lint, types, import contracts, then every test.
 test: check test-core test-convert test-apps test-torch test-tf test-flax test-parity
@@ -32,7 +32,7 @@ test-convert: $(VENV)/.dev
 	$(PYTEST) weights_convert
 
 test-apps: $(VENV)/.dev
-	$(PYTEST) clip_apps
+	$(PYTEST) triclip
 
 # One framework per process: TensorFlow imported before triton crashes with CUDA builds of torch.
 test-torch: $(VENV)/.dev

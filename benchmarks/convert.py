@@ -31,7 +31,7 @@ LARGEST_TENSOR = 49408 * 768 * 4
 
 def save_vit_l_14(directory: str) -> None:
     """Saves a seeded checkpoint of ViT-L/14's sizes."""
-    from clip_core.checkpoint import save_checkpoint
+    from clip_core.checkpoint.directory import save_checkpoint
     from clip_core.config import CLIPConfig
     from clip_core.initialization import draw_weights
 

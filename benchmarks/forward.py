@@ -25,7 +25,7 @@ BATCH = 8
 
 def save_checkpoint_to(directory: str) -> None:
     """A seeded checkpoint of ViT-B/32's sizes with 3 layers in each tower."""
-    from clip_core.checkpoint import save_checkpoint
+    from clip_core.checkpoint.directory import save_checkpoint
     from clip_core.config import CLIPConfig
     from clip_core.initialization import draw_weights
 

@@ -17,7 +17,7 @@ STATEMENTS = {
     REFERENCE: REFERENCE,
     "import clip_core": "import clip_core",
     "from clip_core import CLIPConfig, CLIPProcessor": "from clip_core import CLIPConfig, CLIPProcessor",
-    "triclip --help": "import sys; sys.argv = ['triclip', '--help']; from clip_apps.cli import main; main()",
+    "triclip --help": "import sys; sys.argv = ['triclip', '--help']; from triclip.cli import main; main()",
 }
 
 

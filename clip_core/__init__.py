@@ -1,4 +1,4 @@
-"""The framework-free core of Triclip: configurations, tokenizers, image processor and weight table.
+"""The framework-free core of Triclip: configurations, tokenizers, image processor, errors and weight table.
 
 Names are imported when they are first used, so that ``import clip_core`` costs next to nothing.
 """
@@ -9,25 +9,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clip_core.checkpoint.locating import resolve_checkpoint
     from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-    from clip_core.image_processor import CLIPFeatureExtractor, CLIPImageProcessor
+    from clip_core.errors import (
+        BackendError,
+        CheckpointError,
+        CheckpointFormatError,
+        CheckpointNotFoundError,
+        CLIPError,
+        ConfigError,
+        ImageError,
+        InputError,
+        InputTypeError,
+        MissingExtraError,
+        WeightMismatchError,
+    )
+    from clip_core.image.inputs import load_image
+    from clip_core.image.processor import CLIPFeatureExtractor, CLIPImageProcessor
     from clip_core.processor import CLIPProcessor
-    from clip_core.tokenizer import CLIPTokenizer
-    from clip_core.tokenizer_fast import CLIPTokenizerFast
-
-_MODULE_OF = {
-    "CLIPConfig": "config",
-    "CLIPTextConfig": "config",
-    "CLIPVisionConfig": "config",
-    "CLIPTokenizer": "tokenizer",
-    "CLIPTokenizerFast": "tokenizer_fast",
-    "CLIPImageProcessor": "image_processor",
-    "CLIPFeatureExtractor": "image_processor",
-    "CLIPProcessor": "processor",
-}
+    from clip_core.tokenizer.fast import CLIPTokenizerFast
+    from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 __all__ = [
+    "BackendError",
     "CLIPConfig",
+    "CLIPError",
     "CLIPFeatureExtractor",
     "CLIPImageProcessor",
     "CLIPProcessor",
@@ -35,7 +41,30 @@ __all__ = [
     "CLIPTokenizer",
     "CLIPTokenizerFast",
     "CLIPVisionConfig",
+    "CheckpointError",
+    "CheckpointFormatError",
+    "CheckpointNotFoundError",
+    "ConfigError",
+    "ImageError",
+    "InputError",
+    "InputTypeError",
+    "MissingExtraError",
+    "WeightMismatchError",
+    "load_image",
+    "resolve_checkpoint",
 ]
+
+_MODULES = {
+    "config": ("CLIPConfig", "CLIPTextConfig", "CLIPVisionConfig"),
+    "tokenizer.tokenizer": ("CLIPTokenizer",),
+    "tokenizer.fast": ("CLIPTokenizerFast",),
+    "image.processor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
+    "image.inputs": ("load_image",),
+    "processor": ("CLIPProcessor",),
+    "checkpoint.locating": ("resolve_checkpoint",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from clip_core.checkpoint.files import read_json, write_text_atomically
+from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import CheckpointFormatError, ConfigError
-from clip_core.files import read_json, write_text_atomically
-from clip_core.hub import resolve_checkpoint
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")

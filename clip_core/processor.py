@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Self
 
 from clip_core.batch import BatchFeature
 from clip_core.errors import InputError, InputTypeError
-from clip_core.image_inputs import ChannelDimension, is_image
-from clip_core.image_options import ChannelStatistic, Size
-from clip_core.image_processor import CLIPImageProcessor
-from clip_core.tokenizer import CLIPTokenizer
-from clip_core.tokenizer_base import TokenizerBase
-from clip_core.tokenizer_fast import CLIPTokenizerFast
+from clip_core.image.inputs import ChannelDimension, is_image
+from clip_core.image.options import ChannelStatistic, Size
+from clip_core.image.processor import CLIPImageProcessor
+from clip_core.tokenizer.base import TokenizerBase
+from clip_core.tokenizer.fast import CLIPTokenizerFast
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 
 class CLIPProcessor:
@@ -235,7 +235,7 @@ def _check_not_swapped(images: Any, text: Any) -> None:
     if isinstance(first_image, str):
         raise InputTypeError(
             f"images: got the text {first_image!r:.60}. Images come first: call processor(images=..., text=...) by "
-            "keyword. Open a file with clip_core.image_inputs.load_image"
+            "keyword. Open a file with clip_core.image.inputs.load_image"
         )
     if is_image(first_text):
         raise InputTypeError(

@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from numpy.typing import NDArray
 
-from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError, InputTypeError
 from clip_core.initialization import draw_weights
@@ -171,7 +171,7 @@ class FlaxCLIPPreTrainedModel(nnx.Module):
         """The model of a checkpoint, in evaluation mode.
 
         Args:
-            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.hub.resolve_checkpoint`.
+            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
             config: used instead of the checkpoint's.
             dtype: float32 unless given; ``"auto"`` is the dtype of the stored weights.
             subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CLIPError, InputTypeError
 from clip_core.initialization import draw_weights
@@ -194,7 +194,7 @@ class TFCLIPPreTrainedModel(keras.Model):
         """The model of a checkpoint.
 
         Args:
-            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.hub.resolve_checkpoint`.
+            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
             config: used instead of the checkpoint's.
             dtype: Keras' global policy unless given; ``"auto"`` is the dtype of the stored weights.
             subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.

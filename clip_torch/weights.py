@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError
 from clip_core.initialization import draw_weights
@@ -161,7 +161,7 @@ class CLIPPreTrainedModel(nn.Module):
         """The model of a checkpoint, in evaluation mode.
 
         Args:
-            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.hub.resolve_checkpoint`.
+            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
             config: used instead of the checkpoint's.
             dtype: float32 unless given; ``"auto"`` is the dtype of the stored weights.
             subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.

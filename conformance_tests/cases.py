@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint import load_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.hub import resolve_checkpoint
 from clip_core.weights import WeightSpec, weight_specs
 from conformance_tests.oracle import Oracle
 

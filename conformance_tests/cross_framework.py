@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from clip_core.checkpoint import save_checkpoint
+from clip_core.checkpoint.directory import save_checkpoint
 from conformance_tests.adapter import BACKENDS
 from conformance_tests.cases import EMBEDDED, LADDER, Case, checkpoint_case, full_inputs, named_case
 from conformance_tests.jobs import Job, Results, run_jobs

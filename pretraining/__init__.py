@@ -1,1 +1,1 @@
-"""The recipe of the embedded checkpoint ``triclip-emoji``: from registry packages to `clip_core/pretrained`."""
+"""The recipe of the embedded checkpoint ``triclip-emoji``: from registry packages to `clip_core/embedded`."""

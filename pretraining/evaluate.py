@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from clip_core.files import write_text_atomically
-from clip_core.image_processor import CLIPImageProcessor
-from clip_core.tokenizer import CLIPTokenizer
+from clip_core.checkpoint.files import write_text_atomically
+from clip_core.image.processor import CLIPImageProcessor
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
 from pretraining.concepts import Concept, load_concepts
 from pretraining.fetch import CACHE
 from pretraining.icons import TEST_STYLE
 from pretraining.render import Drawings, load_drawings
 
-CHECKPOINT = Path(__file__).parents[1] / "clip_core" / "pretrained" / "triclip-emoji"
+CHECKPOINT = Path(__file__).parents[1] / "clip_core" / "embedded" / "triclip-emoji"
 MODELS = {
     "torch": ("clip_torch", "CLIPModel"),
     "tf": ("clip_tf", "TFCLIPModel"),

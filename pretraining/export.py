@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from clip_core.image_processor import CLIPImageProcessor
-from clip_core.tokenizer import CLIPTokenizer
-from clip_core.tokenizer_bpe import builtin_table
+from clip_core.image.processor import CLIPImageProcessor
+from clip_core.tokenizer.bpe import builtin_table
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
 from clip_torch import CLIPModel
 from pretraining.recipe import CONTEXT_LENGTH, IMAGE_SIZE, MERGE_COUNT
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import resvg_py
 from PIL import Image
 
-from clip_core.files import write_text_atomically
+from clip_core.checkpoint.files import write_text_atomically
 
 SAMPLES = {
     "apple": "food/fruit/apple.svg",
@@ -29,7 +29,7 @@ SAMPLES = {
 }
 """Label -> drawing. Chosen by eye, before any score was seen."""
 SIDE = 256
-FOLDER = Path(__file__).parents[1] / "clip_apps" / "samples"
+FOLDER = Path(__file__).parents[1] / "triclip" / "samples"
 RDF, DC, CC = (
     "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}",
     "{http://purl.org/dc/elements/1.1/}",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from clip_core.tensors import WEIGHT_DTYPES
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from weights_convert import comparison, conversion, inspection, verification
 from weights_convert.opening import FORMATS
 from weights_convert.outputs import BACKENDS

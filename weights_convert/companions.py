@@ -8,10 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from clip_core.checkpoint.files import read_json
 from clip_core.errors import CheckpointFormatError
-from clip_core.files import read_json
-from clip_core.image_processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
-from clip_core.tokenizer import CLIPTokenizer
+from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
 from weights_convert.model import AnyConfig, Files, Model
 
 PREPROCESSOR = FILE_NAME

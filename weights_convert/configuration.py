@@ -16,14 +16,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from clip_core.checkpoint.files import read_json
+from clip_core.checkpoint.tensors import Shape
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, ConfigError
-from clip_core.files import read_json
-from clip_core.tensors import Shape
-from weights_convert import keras_hub, open_clip
-from weights_convert.containers import Container
+from weights_convert.containers.opened import Container
+from weights_convert.formats import keras_hub, open_clip
+from weights_convert.formats.openai import CONFIG_INSIDE, HEAD_DIM
 from weights_convert.model import AnyConfig, Format
-from weights_convert.openai import CONFIG_INSIDE, HEAD_DIM
 
 PUBLISHED = {
     "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B/32",

@@ -8,9 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_core.checkpoint import DEFAULT_MAX_SHARD_SIZE, parse_size
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, parse_size
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, Tensor
 from clip_core.errors import CheckpointError, InputError
-from clip_core.tensors import WEIGHT_DTYPES, Array, Tensor
 from weights_convert.companions import completed
 from weights_convert.comparison import lost_settings
 from weights_convert.destination import check_destination, written_beside

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from clip_core.tensors import Array, Tensor, contiguous
+from clip_core.checkpoint.tensors import Array, Tensor, contiguous
 
 
 class Manifest:

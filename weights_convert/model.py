@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from clip_core.checkpoint import config_text
+from clip_core.checkpoint.directory import config_text
+from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
-from clip_core.tensors import Tensor
 from clip_core.weights import WeightSpec, weight_specs
-from weights_convert.containers import Container
+from weights_convert.containers.opened import Container
 
 AnyConfig: TypeAlias = CLIPConfig | CLIPTextConfig | CLIPVisionConfig
 Files: TypeAlias = dict[str, bytes]

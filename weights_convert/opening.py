@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from clip_core.checkpoint.files import finish_switch
+from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
-from clip_core.files import finish_switch
-from clip_core.hub import resolve_checkpoint
-from clip_core.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER
 from weights_convert.configuration import find_config
-from weights_convert.containers import Container, open_container
-from weights_convert.hf_flax import HF_FLAX
-from weights_convert.hf_tf import HF_TF
-from weights_convert.hf_torch import HF
-from weights_convert.keras_hub import KERAS_HUB
+from weights_convert.containers.opened import Container, open_container
+from weights_convert.formats.hf_flax import HF_FLAX
+from weights_convert.formats.hf_tf import HF_TF
+from weights_convert.formats.hf_torch import HF
+from weights_convert.formats.keras_hub import KERAS_HUB
+from weights_convert.formats.native import KERAS, NNX
+from weights_convert.formats.open_clip import OPEN_CLIP
+from weights_convert.formats.openai import OPENAI
 from weights_convert.model import AnyConfig, Format, Model
-from weights_convert.native import KERAS, NNX
-from weights_convert.open_clip import OPEN_CLIP
-from weights_convert.openai import OPENAI
 
 FORMATS = {format_.name: format_ for format_ in (HF, OPENAI, OPEN_CLIP, HF_TF, HF_FLAX, KERAS_HUB, KERAS, NNX)}
 """Every format by the name that ``--to`` has for it."""
@@ -64,7 +64,7 @@ def open_source(path: str | PathLike[str], config: str | PathLike[str] | AnyConf
     """Opens a checkpoint; no weights are read yet.
 
     Args:
-        path: a file, a directory, or a name that `clip_core.hub.resolve_checkpoint` finds.
+        path: a file, a directory, or a name that `clip_core.resolve_checkpoint` finds.
         config: for checkpoints without a configuration: a configuration, a file, or the name of a known model.
 
     Raises:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from clip_core.checkpoint.tensors import Array
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointError, InputError, MissingExtraError
-from clip_core.tensors import Array
-from weights_convert.hf_torch import HF
+from weights_convert.formats.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
 
 BACKENDS = {"torch": ("torch",), "flax": ("jax", "flax"), "tf": ("tensorflow", "keras")}

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from clip_core.checkpoint.tensors import Shape, Tensor, joined
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, InputError
-from clip_core.tensors import Shape, Tensor, joined
 from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
 
 LAYER = "{i}"

@@ -10,11 +10,11 @@ from PIL import Image
 
 from clip_core.batch import BatchFeature
 from clip_core.errors import CheckpointNotFoundError, InputError, InputTypeError
-from clip_core.image_processor import CLIPImageProcessor
+from clip_core.image.processor import CLIPImageProcessor
 from clip_core.processor import CLIPProcessor
 from clip_core.tests.synthetic_images import synthetic_array, synthetic_image
-from clip_core.tokenizer import CLIPTokenizer
-from clip_core.tokenizer_fast import CLIPTokenizerFast
+from clip_core.tokenizer.fast import CLIPTokenizerFast
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 IMAGE = synthetic_image("RGB", 30, 41)
 TEXTS = ["a photo of a cat", "two dogs"]

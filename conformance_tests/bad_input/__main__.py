@@ -18,7 +18,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from clip_core.files import write_text_atomically
+from clip_core.checkpoint.files import write_text_atomically
 from conformance_tests.adapter import BACKENDS, load_adapter
 from conformance_tests.bad_input.case import Bench, Case, cases, own_copy, write_checkpoint
 

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 
 from clip_core import CLIPProcessor, CLIPTextConfig, CLIPTokenizer
-from clip_core.checkpoint import INDEX_FILE, SINGLE_FILE, StoredWeights, save_checkpoint
+from clip_core.checkpoint.directory import INDEX_FILE, SINGLE_FILE, StoredWeights, save_checkpoint
 from clip_core.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,

@@ -7,11 +7,11 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from clip_apps.backends import choose_backend
 from clip_core import CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
 from clip_core.errors import ConfigError, ImageError, InputError, InputTypeError, MissingExtraError
-from clip_core.image_inputs import load_image
+from clip_core.image.inputs import load_image
 from conformance_tests.bad_input.case import Bench, case
+from triclip.backends import choose_backend
 
 
 @case("a picture that is not there", ImageError, "gone.png", "no such file")
@@ -42,7 +42,7 @@ def _(bench: Bench) -> None:
     InputTypeError,
     "expected a Pillow image, or a NumPy",
     "got str",
-    "Open a file with clip_core.image_inputs.load_image",
+    "Open a file with clip_core.image.inputs.load_image",
 )
 def _(bench: Bench) -> None:
     CLIPImageProcessor()(str(bench.directory / "picture.png"))
@@ -176,7 +176,7 @@ def _(bench: Bench) -> None:
     "pip install 'triclip[fast]'",
 )
 def _(bench: Bench) -> None:
-    with mock.patch.dict("sys.modules", {"tokenizers": None, "clip_core.tokenizer_fast": None}):
+    with mock.patch.dict("sys.modules", {"tokenizers": None, "clip_core.tokenizer.fast": None}):
         CLIPProcessor.from_pretrained(bench.directory, use_fast=True)
 
 
@@ -192,5 +192,5 @@ def _(bench: Bench) -> None:
     "pip install 'triclip[flax]'",
 )
 def _(bench: Bench) -> None:
-    with mock.patch("clip_apps.backends.find_spec", return_value=None):
+    with mock.patch("triclip.backends.find_spec", return_value=None):
         choose_backend("flax")

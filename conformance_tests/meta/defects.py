@@ -19,7 +19,7 @@ import pytest
 
 import clip_core.interpolation
 import clip_core.outputs
-from clip_core.checkpoint import LoadedCheckpoint
+from clip_core.checkpoint.directory import LoadedCheckpoint
 
 CALL = {"torch": "forward", "tf": "call", "flax": "__call__"}
 PREFIX = {"torch": "", "tf": "TF", "flax": "Flax"}

@@ -14,7 +14,7 @@ import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
 from clip_core.checks import check_pair_counts, check_pixel_input, check_text_input, check_text_values
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conformance_tests.coverage_table import all_rows
 from conformance_tests.jobs import Job, read_jobs, read_results, run_jobs, write_jobs, write_results
+from conformance_tests.parity.coverage_table import all_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def test_nothing_of_the_documentation_page_is_missing():
 
 @pytest.mark.parametrize("backend", ["torch", "tf", "flax"])
 def test_parity_with_transformers(backend):
-    done = run("conformance_tests.parity_transformers", "--backend", backend)
+    done = run("conformance_tests.parity.compare_models", "--backend", backend)
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
 

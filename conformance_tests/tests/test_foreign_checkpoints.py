@@ -3,10 +3,10 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from clip_core.checkpoint import save_checkpoint
+from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.initialization import draw_weights
-from conformance_tests import foreign_checkpoints
-from conformance_tests.foreign_checkpoints import SMALL, differing, main
+from conformance_tests.parity import foreign_checkpoints
+from conformance_tests.parity.foreign_checkpoints import SMALL, differing, main
 
 
 @pytest.mark.parametrize(("library", "saved"), [("transformers", 4), ("transformers-tf", 3), ("transformers-flax", 1)])

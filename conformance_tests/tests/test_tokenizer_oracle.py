@@ -8,10 +8,10 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clip_core.tokenizer import CLIPTokenizer
-from clip_core.tokenizer_fast import CLIPTokenizerFast
-from conformance_tests.compare_tokenizers import compare_calls
-from conformance_tests.tokenizer_sources import random_strings
+from clip_core.tokenizer.fast import CLIPTokenizerFast
+from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from conformance_tests.parity.compare_tokenizers import compare_calls
+from conformance_tests.parity.tokenizer_sources import random_strings
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 PAIRS = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from clip_core.checkpoint import save_checkpoint
+from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
 

@@ -33,12 +33,13 @@ from typing import Any
 
 import click
 
-from clip_core.checkpoint import load_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.weight_files import weights_file
 from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError
-from clip_core.weight_files import weights_file
-from weights_convert import convert, hdf5_contents, open_source
+from weights_convert import convert, open_source
 from weights_convert.companions import preprocessor_of
+from weights_convert.containers import hdf5_contents
 from weights_convert.tests import checkpoints
 
 MEMORY_BYTES = 1_000_000_000

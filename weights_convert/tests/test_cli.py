@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from clip_apps.cli import main
+from triclip.cli import main
 from weights_convert import inspect
 from weights_convert.tests import checkpoints
 

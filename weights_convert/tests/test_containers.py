@@ -9,14 +9,14 @@ import h5py
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.safetensors_file import write_safetensors
+from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
-from clip_core.safetensors_file import write_safetensors
-from clip_core.tensors import constant
 from weights_convert import inspect
-from weights_convert.containers import open_container
-from weights_convert.msgpack_files import write_msgpack
+from weights_convert.containers.msgpack_files import write_msgpack
+from weights_convert.containers.opened import open_container
+from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.tests import checkpoints
-from weights_convert.torchscript import write_torchscript
 
 TENSORS = {f"layer{i}.weight": constant(np.arange(6, dtype="<f4").reshape(2, 3) + i) for i in range(3)}
 
@@ -88,7 +88,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path):
 
 
 def test_a_huge_table_of_contents_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("clip_core.zip_archive._MAX_DIRECTORY_BYTES", 100)
+    monkeypatch.setattr("clip_core.checkpoint.zip_archive._MAX_DIRECTORY_BYTES", 100)
     with pytest.raises(CheckpointFormatError, match="its table of contents has .* bytes, more than 100"):
         open_container(archive(tmp_path / "a.pt"))
 
@@ -192,7 +192,7 @@ def test_msgpack_files_that_are_not_whole(tmp_path, name):
 
 
 def test_arrays_in_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr("weights_convert.msgpack_files._CHUNK_BYTES", 8)
+    monkeypatch.setattr("weights_convert.containers.msgpack_files._CHUNK_BYTES", 8)
     write_msgpack(tmp_path / "a.msgpack", {"x/y": TENSORS["layer1.weight"], "x/z": constant(np.float32(3))})
     found = open_container(tmp_path / "a.msgpack").tensors
     np.testing.assert_array_equal(found["x/y"].read(), TENSORS["layer1.weight"].read())

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_core.checkpoint import StoredWeights, save_checkpoint
+from clip_core.checkpoint.directory import StoredWeights, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import CheckpointError, CLIPError, InputError, MissingExtraError
-from clip_core.image_processor import CLIPImageProcessor
+from clip_core.image.processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
 from weights_convert import FORMATS, convert, diff, inspect

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clip_core.checkpoint.restricted_pickle import read_pickle
 from clip_core.errors import CheckpointFormatError, CLIPError
-from clip_core.restricted_pickle import read_pickle
-from weights_convert.containers import open_container
+from weights_convert.containers.opened import open_container
 from weights_convert.tests import fuzz
 
 INSTRUCTIONS = [

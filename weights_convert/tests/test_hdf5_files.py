@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.tensors import BFLOAT16, constant
 from clip_core.errors import CheckpointFormatError, MissingExtraError
-from clip_core.tensors import BFLOAT16, constant
-from weights_convert import hdf5_files
-from weights_convert.hdf5_files import read_hdf5, write_hdf5
+from weights_convert.containers import hdf5_files
+from weights_convert.containers.hdf5_files import read_hdf5, write_hdf5
 
 
 def test_bfloat16_is_kept_as_keras_keeps_it(tmp_path):

@@ -4,15 +4,15 @@ import shutil
 import numpy as np
 import pytest
 
-from clip_core.checkpoint import save_checkpoint
+from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
+from clip_core.checkpoint.tensors import constant
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigError, WeightMismatchError
-from clip_core.safetensors_file import SafetensorsFile, write_safetensors
-from clip_core.tensors import constant
 from weights_convert import convert, inspect, open_source
-from weights_convert.containers import open_container
+from weights_convert.containers.opened import open_container
+from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.tests import checkpoints
-from weights_convert.torchscript import write_torchscript
 
 
 def rewrite(path, change):

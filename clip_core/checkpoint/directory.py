@@ -1,0 +1,272 @@
+"""Checkpoint directories in the Hugging Face layout: ``config.json`` and ``model.safetensors``, or shards and an index.
+
+Reading maps the files into memory; ``pytorch_model.bin``, the older form of the weights, is read too. Writing goes to
+temporary names, and all files of a save take their places at one moment, so that a save killed at any moment leaves the
+old checkpoint or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.checkpoint.files import FileSwitch, finish_switch, read_json
+from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
+from clip_core.checkpoint.torch_file import read_torch_file
+from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, weights_file
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
+from clip_core.weights import match_weights, weight_specs
+
+DEFAULT_MAX_SHARD_SIZE = "5GB"
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+
+
+Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
+"""Dtype and shape of weights by their names."""
+
+
+class StoredWeights(Mapping[str, NDArray[Any]]):
+    """The weights of a checkpoint directory: name to read-only array, mapped from the files.
+
+    These are safetensors files or, where there are none, ``pytorch_model.bin``, which is read without executing any of
+    it; both in one piece or in shards.
+
+    Raises:
+        CheckpointNotFoundError: the directory holds neither, or a shard of the index is missing.
+        CheckpointFormatError: a file is corrupt, or index and shards disagree.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        path = weights_file(directory)
+        if path is None:
+            raise CheckpointNotFoundError(_no_weights_message(directory))
+        self._tensors = _open_shards(path) if path.suffix == ".json" else _open_file(path)
+
+    def tensor(self, name: str) -> Tensor:
+        """Dtype and shape of a weight, without touching its data."""
+        return self._tensors[name]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every weight."""
+        return {name: tensor.shape for name, tensor in self._tensors.items()}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+
+def _open_file(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == ".safetensors":
+        file = SafetensorsFile(path)  # keeps its mapping: a save meanwhile changes nothing for who reads
+        return {name: Tensor(at.dtype, at.shape, partial(file.__getitem__, name)) for name, at in file.entries.items()}
+    return read_torch_file(path)[0]
+
+
+def _open_shards(index: Path) -> dict[str, Tensor]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
+        raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
+    outside = sorted({file for file in weight_map.values() if Path(file).name != file or len(file) > 255})
+    if outside:
+        raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0][:100]!r}.")
+    missing = sorted({file for file in weight_map.values() if not (index.parent / file).is_file()})
+    if missing:
+        raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")
+    shards = {file: _open_file(index.parent / file) for file in sorted(set(weight_map.values()))}
+    listed = {(name, file) for name, file in weight_map.items()}
+    held = {(name, file) for file, shard in shards.items() for name in shard}
+    for name, file in sorted(listed ^ held):
+        where = "the index only" if (name, file) in listed else "the file only"
+        raise CheckpointFormatError(f"{index}: {name!r} of {file} is in {where}. Fetch or save the files again.")
+    return {name: shards[file][name] for name, file in weight_map.items()}
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A configuration and its weights, in the order of the weight table and checked against it.
+
+    Attributes:
+        config: of the full model or of the tower that was asked for.
+        weights: name in the shared scheme to array, read when iterated.
+        dtype: the dtype that most bytes of the weights have.
+    """
+
+    config: Any
+    weights: Iterable[tuple[str, NDArray[Any]]]
+    dtype: str
+
+
+def load_checkpoint(
+    name_or_path: str | PathLike[str],
+    config_class: type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig],
+    *,
+    projection: bool = False,
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig | None = None,
+    subfolder: str = "",
+    revision: str = "main",
+    cache_dir: str | PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> LoadedCheckpoint:
+    """Opens a checkpoint for a model class of any backend; see `resolve_checkpoint` for what a name can be.
+
+    Args:
+        config_class: what the model is made from; a tower takes its part of a full checkpoint.
+        projection: whether a tower has its projection.
+        config: used instead of the checkpoint's ``config.json``.
+
+    Raises:
+        CheckpointNotFoundError, CheckpointFormatError, ConfigError: as the parts raise them.
+        WeightMismatchError: the weights are not those of the configuration.
+    """
+    directory = resolve_checkpoint(
+        name_or_path,
+        part="weights",
+        subfolder=subfolder,
+        revision=revision,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+    )
+    config = config_class.from_pretrained(directory) if config is None else config
+    stored = StoredWeights(directory)
+    specs = weight_specs(config, projection=projection)
+    stored_names = match_weights(specs, stored.shapes(), str(directory))
+    weights = ((spec.name, stored[stored_names[spec.name]].reshape(spec.shape)) for spec in specs)
+    odd = [name for name in stored_names.values() if stored.tensor(name).dtype.name not in WEIGHT_DTYPES]
+    if odd:
+        found = f"{odd[0]} in {stored.tensor(odd[0]).dtype}"
+        raise CheckpointFormatError(
+            f"{directory}: expected weights in {', '.join(WEIGHT_DTYPES)}, got {found}. "
+            "Quantised weights are not supported: fetch the original ones."
+        )
+    layout = {name: (stored.tensor(name).dtype, stored.tensor(name).shape) for name in stored_names.values()}
+    return LoadedCheckpoint(config, weights, _common_dtype(layout))
+
+
+def _no_weights_message(directory: Path) -> str:
+    foreign = ("open_clip*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
+    others = sorted(file.name for pattern in foreign for file in directory.glob(pattern))
+    hint = f"It holds {', '.join(others)}: convert that with `triclip convert`." if others else "Fetch it whole."
+    return f"{directory}: expected {SINGLE_FILE}, pytorch_model.bin or an index of shards, found none. {hint}"
+
+
+def save_checkpoint(
+    directory: str | PathLike[str],
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig,
+    weights: Mapping[str, NDArray[Any]],
+    *,
+    architecture: str,
+    max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE,
+) -> None:
+    """Writes ``config.json`` and the weights; other files in the directory stay.
+
+    Args:
+        directory: made if it is not there.
+        config: written with ``architectures`` and ``dtype``.
+        weights: name in the shared scheme to array; read one at a time.
+        architecture: name of the model's class in transformers (the PyTorch one), for its auto classes.
+        max_shard_size: bytes, or a text such as ``"2GB"``; more than that is split into shards.
+    """
+    directory = Path(directory)
+    if directory.is_file():
+        raise InputError(f"{directory} is a file; expected a directory to save the checkpoint in.")
+    directory.mkdir(parents=True, exist_ok=True)
+    layout = {name: (np.asarray(value).dtype, np.asarray(value).shape) for name, value in weights.items()}
+    shards = plan_shards(layout, parse_size(max_shard_size))
+    finish_switch(directory)
+    files = [SINGLE_FILE] if len(shards) == 1 else _shard_names(directory, len(shards))
+    with FileSwitch(directory) as switch:
+        for file, names in zip(files, shards, strict=True):
+            part = {name: layout[name] for name in names}
+            write_safetensors(switch.write(file), part, _in_order(part, weights), {"format": "pt"})
+        switch.write("config.json").write_text(config_text(config, architecture, layout), encoding="utf-8")
+        if len(shards) > 1:
+            switch.write(INDEX_FILE).write_text(_index_text(files, shards, layout), encoding="utf-8")
+        switch.remove(_weight_files(directory) - set(switch.renames.values()))
+
+
+def config_text(config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, architecture: str, layout: Layout) -> str:
+    """``config.json`` of a checkpoint, as transformers reads it too.
+
+    Args:
+        architecture: name of the model's class in transformers (the PyTorch one).
+        layout: dtype and shape of the weights.
+    """
+    described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
+    described.pop("torch_dtype", None)
+    return json.dumps(described, indent=2, sort_keys=True) + "\n"
+
+
+def _index_text(files: list[str], shards: list[list[str]], layout: Layout) -> str:
+    weight_map = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    total = sum(int(np.prod(shape)) * dtype.itemsize for dtype, shape in layout.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    return json.dumps(index, indent=2) + "\n"
+
+
+def _in_order(layout: Layout, weights: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[Any]]]:
+    return ((name, np.asarray(weights[name])) for name in layout)
+
+
+def _shard_names(directory: Path, count: int) -> list[str]:
+    """Names that the checkpoint in the directory does not use: who reads it meanwhile never gets a part of the new."""
+    index = directory / INDEX_FILE
+    used = set(read_json(index).get("weight_map", {}).values()) if index.exists() else set()
+    stem = "model-a" if f"model-00001-of-{count:05d}.safetensors" in used else "model"
+    return [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
+
+
+def _weight_files(directory: Path) -> set[str]:
+    """Names of the files of weights, and of their index, as this module writes them."""
+    shard = re.compile(r"model(-a)?-\d{5}-of-\d{5}\.safetensors")
+    names = {file.name for file in directory.iterdir()}
+    return {name for name in names if name in (SINGLE_FILE, INDEX_FILE) or shard.fullmatch(name)}
+
+
+def plan_shards(layout: Layout, max_bytes: int) -> list[list[str]]:
+    """Names in groups, in order, none of more bytes than ``max_bytes`` but for single weights that are."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for name, (dtype, shape) in layout.items():
+        bytes_ = int(np.prod(shape)) * dtype.itemsize
+        if shards[-1] and size + bytes_ > max_bytes:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += bytes_
+    return shards
+
+
+def parse_size(size: int | str) -> int:
+    """Bytes of a size such as ``"5GB"``, ``"200MiB"`` or a plain number; 1 kB is 1000 bytes, 1 KiB 1024."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)?B?", str(size).strip().upper())
+    parsed = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    if parsed <= 0:
+        raise InputError(f"max_shard_size: expected bytes above 0 or a text such as '2GB' or '500MB', got {size!r}.")
+    return parsed
+
+
+def _common_dtype(layout: Layout) -> str:
+    """The dtype that most bytes have, as ``config.json`` names it."""
+    sizes: defaultdict[str, int] = defaultdict(int)
+    for dtype, shape in layout.values():
+        sizes[dtype.name] += int(np.prod(shape)) * dtype.itemsize
+    return max(sizes, key=lambda name: sizes[name])

@@ -1,0 +1,164 @@
+import builtins
+import json
+import sys
+from fnmatch import fnmatch
+from types import SimpleNamespace
+
+import pytest
+
+from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.errors import CheckpointNotFoundError, MissingExtraError
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A Hugging Face cache that holds one revision of one repository."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--openai--clip-vit-base-patch32"
+    snapshot = repository / "snapshots" / "abc123"
+    (snapshot / "text").mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "text" / "config.json").write_text("{}")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc123")
+    return snapshot
+
+
+@pytest.fixture
+def no_huggingface_hub(monkeypatch):
+    real_import = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name == "huggingface_hub":
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+def test_a_directory_is_itself(tmp_path):
+    (tmp_path / "sub").mkdir()
+    assert resolve_checkpoint(tmp_path) == tmp_path
+    assert resolve_checkpoint(str(tmp_path), subfolder="sub") == tmp_path / "sub"
+    with pytest.raises(CheckpointNotFoundError, match="no folder 'absent'"):
+        resolve_checkpoint(tmp_path, subfolder="absent")
+
+
+def test_a_file_is_refused(tmp_path):
+    (tmp_path / "ViT-B-32.pt").touch()
+    with pytest.raises(CheckpointNotFoundError, match="is a file; expected a checkpoint directory"):
+        resolve_checkpoint(tmp_path / "ViT-B-32.pt")
+
+
+def test_a_name_is_found_in_the_cache_by_branch_and_by_commit(cache, no_huggingface_hub):
+    name = "openai/clip-vit-base-patch32"
+    assert resolve_checkpoint(name) == cache
+    assert resolve_checkpoint(name, revision="abc123") == cache
+    assert resolve_checkpoint(name, subfolder="text") == cache / "text"
+
+
+def test_offline_says_where_was_looked(cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match="local cache .*switched off"):
+        resolve_checkpoint("someone/else")
+    with pytest.raises(CheckpointNotFoundError, match="revision other"):
+        resolve_checkpoint("openai/clip-vit-base-patch32", revision="other")
+
+
+def test_a_download_needs_the_extra(cache, no_huggingface_hub):
+    with pytest.raises(MissingExtraError, match=r"pip install 'triclip\[hub\]'"):
+        resolve_checkpoint("someone/else")
+
+
+def test_what_can_be_no_name_is_a_missing_directory():
+    with pytest.raises(CheckpointNotFoundError, match="no such directory"):
+        resolve_checkpoint("./some/where/deep")
+
+
+@pytest.fixture
+def remote(tmp_path, monkeypatch):
+    """A stand-in for ``huggingface_hub``; gives the files that its repository has, and the patterns of each request."""
+    files, asked = ["config.json", "vocab.json", "flax_model.msgpack"], []
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+
+    def snapshot_download(name, *, revision, cache_dir, allow_patterns):
+        asked.append(allow_patterns)
+        for file in files:
+            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+                (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
+                (snapshot / file).write_text("{}")
+        (tmp_path / "models--a--b" / "refs").mkdir(exist_ok=True)
+        (tmp_path / "models--a--b" / "refs" / revision).write_text("c0ffee")
+        return str(snapshot)
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    return files, asked
+
+
+def downloaded(directory):
+    return sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("also", [[], ["pytorch_model.bin"]])
+def test_safetensors_are_preferred(remote, also):
+    files, _ = remote
+    files += ["model.safetensors", *also]
+    assert downloaded(resolve_checkpoint("a/b", part="weights")) == ["config.json", "model.safetensors", "vocab.json"]
+
+
+def test_pytorch_weights_are_downloaded_where_there_is_nothing_else(remote):
+    files, _ = remote
+    files += ["pytorch_model.bin", "pytorch_model.fp16.bin", "training_args.bin", "open_clip_model.safetensors"]
+    assert downloaded(resolve_checkpoint("a/b", part="weights")) == ["config.json", "pytorch_model.bin", "vocab.json"]
+
+
+def test_only_the_wanted_folder_is_downloaded(remote):
+    files, _ = remote
+    files += ["model.safetensors", "text/config.json", "text/model.safetensors", "unet/model.safetensors"]
+    found = resolve_checkpoint("a/b", part="weights", subfolder="text/")
+    assert downloaded(found.parent) == ["text/config.json", "text/model.safetensors"]
+
+
+def test_shards_that_are_missing_are_downloaded(remote):
+    files, _ = remote
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    snapshot = resolve_checkpoint("a/b")
+    index = {"weight_map": dict(zip("ab", shards, strict=True))}
+    (snapshot / "model.safetensors.index.json").write_text(json.dumps(index))
+    (snapshot / shards[0]).touch()  # and there an earlier download was stopped
+    files.append(shards[1])
+    assert shards[1] in downloaded(resolve_checkpoint("a/b", part="weights"))
+
+
+def test_a_part_that_the_cache_does_not_have_is_downloaded(remote):
+    files, _ = remote
+    files.remove("vocab.json")
+    resolve_checkpoint("a/b")
+    files.append("vocab.json")
+    assert downloaded(resolve_checkpoint("a/b", part="tokenizer")) == ["config.json", "vocab.json"]
+
+
+def test_the_converter_gets_other_formats_by_name_too(remote):
+    remote[0].append("tf_model.h5")
+    assert "tf_model.h5" in downloaded(resolve_checkpoint("a/b", part="any weights"))
+
+
+def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):
+    files, asked = remote
+    files.append("model.safetensors")
+    assert downloaded(resolve_checkpoint("a/b")) == ["config.json", "vocab.json"]
+    assert len(asked) == 1
+    assert "model.safetensors" in downloaded(resolve_checkpoint("a/b", part="weights"))
+    assert len(asked) == 3
+    resolve_checkpoint("a/b", part="weights")
+    resolve_checkpoint("a/b")
+    assert len(asked) == 3
+
+
+def test_a_cache_without_weights_is_not_whole_offline(cache, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match="without its weights in the local cache"):
+        resolve_checkpoint("openai/clip-vit-base-patch32", part="weights")

@@ -1,0 +1,18 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from clip_core.checkpoint.tensors import contiguous
+
+
+@given(st.data())
+def test_contiguous_arrays_have_the_same_elements(data):
+    value = data.draw(arrays.arrays(np.int32, arrays.array_shapes(min_dims=0, max_dims=4, max_side=20)))
+    view = value.transpose(data.draw(st.permutations(range(value.ndim))))
+    if data.draw(st.booleans()):
+        view = view[..., ::-1] if view.ndim else view
+    found = contiguous(view)
+    assert found.flags.c_contiguous
+    assert found.dtype == view.dtype
+    np.testing.assert_array_equal(found, view)

@@ -1,0 +1,1 @@
+"""Comparisons of Triclip with other libraries; not part of the suite that others run."""

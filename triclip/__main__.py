@@ -1,0 +1,5 @@
+"""``python -m triclip`` is the `triclip` command."""
+
+from triclip.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""`triclip classify`: which of some labels does each picture show (zero-shot; CLIP paper, section 3.1)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from clip_core.checkpoint.locating import EMBEDDED_NAME
+from triclip.images import Picture, batches, find_images, read_ahead
+from triclip.labels import fill_templates, merge_labels, parse_labels
+from triclip.progress import progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from triclip.backends import Encoder, Features
+
+    Logits = NDArray[np.float64]
+    Result = tuple[Picture, Logits | None]
+
+DEFAULT_TEMPLATE = "a photo of a {}"
+
+_EPILOG = """\b
+Exit code: 0 all pictures were classified, 1 some could not be read,
+2 nothing was done (wrong options, no such checkpoint, missing backend)."""
+
+
+@click.command(short_help="Say which of your labels each picture shows.", epilog=_EPILOG)
+@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.option("--label", "labels", metavar="TEXT", multiple=True, help="A label; repeat it for each.")
+@click.option(
+    "--labels",
+    "labels_file",
+    metavar="FILE",
+    type=click.File("rb"),
+    help="More labels, one per line (UTF-8; blank lines and # comments are left out); - is standard input.",
+)
+@click.option(
+    "--template",
+    "templates",
+    metavar="TEXT",
+    multiple=True,
+    default=[DEFAULT_TEMPLATE],
+    help="The text that stands for a label, {} in its place; the average of several, if repeated.  "
+    f"[default: {DEFAULT_TEMPLATE}]",
+)
+@click.option("--model", metavar="DIR|NAME", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
+@click.option(
+    "--backend", type=click.Choice(["torch", "tf", "flax"]), help="Computes with it.  [default: the first installed]"
+)
+@click.option("--top", metavar="K", type=click.IntRange(min=1), default=5, show_default=True, help="How many labels.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per picture and line, in UTF-8.")
+@click.option("--batch-size", metavar="N", type=click.IntRange(min=1), default=32, show_default=True)
+def classify(
+    images: Sequence[str],
+    labels: Sequence[str],
+    labels_file: BinaryIO | None,
+    templates: Sequence[str],
+    model: str,
+    backend: str | None,
+    top: int,
+    as_json: bool,
+    batch_size: int,
+) -> None:
+    """Say which of your labels each picture shows.
+
+    IMAGE is a file, a folder (with all pictures below it) or a pattern such as 'photos/**/*.jpg'. The probabilities of
+    a picture are over all labels and add up to one.
+    """
+    _make_streams_tolerant(as_json)
+    names = _gather_labels(labels, labels_file)
+    prompts = fill_templates(names, templates)
+    files = find_images(images)
+    encoder = _load(model, backend)
+    label_embeds = _embed_labels(encoder, prompts, len(templates), batch_size)
+    unread = 0
+    with progress(len(files), "pictures", long=len(files) > batch_size) as shown:
+        for batch in batches(read_ahead(files, encoder.prepare_image, 2 * batch_size), batch_size):
+            for picture, logits in _classify(encoder, label_embeds, batch):
+                best = None if logits is None else best_labels(names, logits, top)
+                if best is None:
+                    unread += 1
+                    shown.echo(f"Error: {picture.problem}", err=True)
+                if as_json:
+                    shown.echo(_as_json(picture, best, model, encoder.backend))
+                elif best is not None:
+                    shown.echo(_as_table(picture, best))
+            shown.advance(len(batch))
+    if unread:
+        click.echo(f"{unread} of {len(files)} pictures could not be read.", err=True)
+        sys.exit(1)
+
+
+def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[str]:
+    if labels_file is not None:
+        labels = [*labels, *parse_labels(labels_file.read(), getattr(labels_file, "name", "standard input"))]
+    names, repeated = merge_labels(label.strip() for label in labels)
+    if not names:
+        raise click.UsageError("Expected at least one label: --label TEXT or --labels FILE.")
+    if "" in names:
+        raise click.UsageError("Expected a text after --label, got an empty one.")
+    if repeated:
+        click.echo(f"Note: labels given more than once count once: {', '.join(repeated)}", err=True)
+    if len(names) == 1:
+        click.echo("Note: there is only one label, so its probability is 100 % whatever the picture shows.", err=True)
+    return names
+
+
+def _load(model: str, backend: str | None) -> Encoder:
+    from triclip.backends import choose_backend, load_encoder
+
+    return load_encoder(model, choose_backend(backend))
+
+
+def _embed_labels(encoder: Encoder, prompts: list[str], templates: int, batch_size: int) -> Features:
+    """One unit vector per label: the mean of those of its templates (CLIP paper, section 3.1.4)."""
+    from triclip.backends import unit_length
+
+    texts = encoder.prepare_texts(prompts)
+    if texts.cut:
+        context = encoder.config.text_config.max_position_embeddings
+        click.echo(
+            f"Note: {len(texts.cut)} of {len(prompts)} label texts are longer than the {context} tokens that the model "
+            f"reads; what is beyond does not count. The first: {prompts[texts.cut[0]]!r}",
+            err=True,
+        )
+    embeds = encoder.encode_texts(texts, batch_size)  # [label * template, embed]
+    return unit_length(embeds.reshape(-1, templates, embeds.shape[-1]).mean(axis=1))  # [label, embed]
+
+
+def _classify(encoder: Encoder, label_embeds: Features, pictures: Sequence[Picture]) -> list[Result]:
+    """Logits of one batch, in its order."""
+    import numpy as np
+
+    pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
+    logits = iter(encoder.logits(encoder.encode_images(np.stack(pixels)), label_embeds) if pixels else ())
+    return [(picture, None if picture.pixels is None else next(logits)) for picture in pictures]
+
+
+def best_labels(labels: Sequence[str], logits: Logits, top: int) -> list[dict[str, Any]]:
+    """The ``top`` labels with the largest logits, best first, with their probabilities among all labels."""
+    import numpy as np
+
+    weights = np.exp(logits - logits.max())
+    probabilities = weights / weights.sum()
+    order = np.argsort(-logits, kind="stable")[:top]
+    return [
+        {"label": labels[i], "probability": float(probabilities[i]), "logit": float(logits[i])} for i in order.tolist()
+    ]
+
+
+def _as_json(picture: Picture, best: list[dict[str, Any]] | None, model: str, backend: str) -> str:
+    outcome = {"error": picture.problem} if best is None else {"labels": best}
+    return json.dumps({"path": picture.path, **outcome, "model": model, "backend": backend}, ensure_ascii=False)
+
+
+def _as_table(picture: Picture, best: list[dict[str, Any]]) -> str:
+    rows = [f"  {row['probability']:7.2%}  {row['label']}" for row in best]
+    return "\n".join([picture.path, *rows])
+
+
+def _make_streams_tolerant(as_json: bool) -> None:
+    """Lets every path and label be printed: what an encoding lacks becomes an escape. JSON is UTF-8 always."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            encoding = "utf-8" if as_json and stream is sys.stdout else None
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")

@@ -1,0 +1,32 @@
+import pytest
+
+from clip_core.errors import InputError
+from triclip.labels import fill_templates, merge_labels, parse_labels
+
+
+def test_a_label_file_has_one_label_per_line() -> None:
+    content = "\ufeffa cat\r\n\n  # pets\n dög \n#1\n日本 # no comment\n".encode()
+    assert parse_labels(content, "f") == ["a cat", "dög", "日本 # no comment"]
+
+
+def test_a_label_file_in_another_encoding_names_the_line() -> None:
+    with pytest.raises(InputError, match=r"pets\.txt: expected UTF-8.*0xf6 in line 2"):
+        parse_labels("cat\ndög".encode("latin-1"), "pets.txt")
+
+
+def test_a_label_file_of_comments_is_refused() -> None:
+    with pytest.raises(InputError, match="expected one label per line, got none"):
+        parse_labels(b"# cat\n\n", "pets.txt")
+
+
+def test_repeated_labels_are_merged_and_named() -> None:
+    assert merge_labels(["b", "a", "b", "c", "b", "c"]) == (["b", "a", "c"], ["b", "c"])
+
+
+def test_templates_are_filled_label_by_label() -> None:
+    assert fill_templates(["a", "b{}"], ["{}", "one {} {x} {}"]) == ["a", "one a {x} a", "b{}", "one b{} {x} b{}"]
+
+
+def test_a_template_without_a_place_is_refused() -> None:
+    with pytest.raises(InputError, match=r"template 'a photo': expected \{\}"):
+        fill_templates(["cat"], ["a photo"])

@@ -1,0 +1,1 @@
+"""What files of weights are made of, whatever the names in them."""
