@@ -1,0 +1,68 @@
+"""How frameworks and file formats spell the weights of the table: per kind, the leaf's name and the order of its axes.
+
+The table itself, `clip_core.weights`, says which weights there are; a scheme says what a framework calls the parameter
+of a linear layer and which of its axes comes first. Every such choice, the foreign formats' too, stands here, and
+permutations follow from the names of the axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from clip_core.weights import AXES, WeightSpec
+
+CHANNELS_LAST = {**AXES, "linear": "in out", "conv": "height width in out"}
+"""Axis orders of frameworks that keep the output axis last, by kind."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Names and layouts of the leaves.
+
+    Attributes:
+        leaves: the leaf's name in its module, by kind; a kind that is absent (``vector``, ``scalar``) is a parameter
+            of the module above, under the last part of its own path.
+        axes: the order of the axes, by kind.
+    """
+
+    leaves: Mapping[str, str]
+    axes: Mapping[str, str]
+
+    def place(self, spec: WeightSpec) -> tuple[str, str, str]:
+        """Path of the module that owns a weight, the leaf's name in it, and the order of its axes."""
+        if spec.kind in self.leaves:
+            return spec.path, self.leaves[spec.kind], self.axes[spec.kind]
+        owner, _, leaf = spec.path.rpartition(".")
+        return owner, leaf, self.axes[spec.kind]
+
+
+def _named(linear: str, embedding: str, norm: str, bias: str, norm_bias: str) -> dict[str, str]:
+    return {
+        "linear": linear,
+        "linear_bias": bias,
+        "conv": linear,
+        "embedding": embedding,
+        "norm_scale": norm,
+        "norm_bias": norm_bias,
+    }
+
+
+TORCH = Scheme(_named("weight", "weight", "weight", "bias", "bias"), AXES)
+"""Attributes of PyTorch modules; also the names and layouts of Hugging Face's files."""
+
+KERAS = Scheme(_named("kernel", "embeddings", "gamma", "bias", "beta"), CHANNELS_LAST)
+"""Attributes of Keras layers; also the names in transformers' TensorFlow files."""
+
+KERAS_FILES = Scheme(_named("0", "0", "0", "1", "1"), CHANNELS_LAST)
+"""Keras' HDF5 files, which number the variables of a layer."""
+
+FLAX = Scheme(_named("kernel", "embedding", "scale", "bias", "bias"), CHANNELS_LAST)
+"""Attributes of NNX modules and leaves of Linen's trees; also the names in transformers' Flax files."""
+
+KERAS_HUB_ATTENTION = {
+    ("query", "linear"): "in out/head out/head_dim",
+    ("query", "linear_bias"): "out/head out/head_dim",
+    ("output", "linear"): "in/head in/head_dim out",
+}
+"""Where Keras Hub's attention, otherwise `KERAS_FILES`, has an axis for the heads; query stands for key and value too."""
