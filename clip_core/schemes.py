@@ -65,4 +65,4 @@ KERAS_HUB_ATTENTION = {
     ("query", "linear_bias"): "out/head out/head_dim",
     ("output", "linear"): "in/head in/head_dim out",
 }
-"""Where Keras Hub's attention, otherwise `KERAS_FILES`, has an axis for the heads; query stands for key and value too."""
+"""Where Keras Hub's attention has an axis for the heads (else `KERAS_FILES`); query stands for key and value too."""
