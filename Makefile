@@ -4,13 +4,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
+LOCK_FLAGS ?=
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: demo test check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint clean
+.PHONY: demo test format check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint lock clean
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
@@ -18,6 +19,10 @@ demo: $(VENV)/.frameworks
 
 ## Format, lint, types, import contracts, then every test.
 test: check test-core test-convert test-apps test-torch test-tf test-flax test-parity
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -63,14 +68,23 @@ bench: $(VENV)/.dev
 checkpoint: $(VENV)/.dev
 	$(BIN)/python -m pretraining
 
-$(VENV)/.frameworks: pyproject.toml constraints.txt
+## Resolve constraints.txt anew; versions stay unless something asks for others: make lock LOCK_FLAGS=--upgrade
+lock: $(VENV)/.pip
+	$(BIN)/pip install -q -c constraints.txt --group lock
+	$(BIN)/uv pip compile -q pyproject.toml --extra all --extra conformance --group dev --group lock \
+		--universal --python-version 3.11 --custom-compile-command "make lock" $(LOCK_FLAGS) -o constraints.txt
+
+$(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q 'pip>=25.1'  # the first that knows dependency groups
+	touch $@
+
+$(VENV)/.frameworks: pyproject.toml constraints.txt | $(VENV)/.pip
 	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[torch,tf,flax]'
 	touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.pip
+	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[all,conformance]' --group dev
 	touch $@ $(VENV)/.frameworks
 
 clean:

@@ -18,6 +18,7 @@ from conformance_tests.adapter import BACKENDS, load_adapter
 from conformance_tests.cases import CONFIGS, EMBEDDED, LADDER, Case, checkpoint_case, named_case
 from conformance_tests.comparison import Comparison
 from conformance_tests.tolerances import TOLERANCES
+from conformance_tests.versions import environment_line
 
 RUNGS: dict[str, tuple[str, ...]] = {
     "names": (),
@@ -58,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[comparison_key] = Comparison()
     config.stash[broken_key] = {}
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """A report says what it was made with."""
+    return f"conformance: {environment_line(config.getoption('--backend', None))}"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
