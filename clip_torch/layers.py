@@ -55,7 +55,9 @@ def layer_norm(config: TowerConfig) -> nn.LayerNorm:
 
 def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
     """The values of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
-    if tensor is None or torch.compiler.is_compiling() or torch.jit.is_tracing():
+    if tensor is None or torch.compiler.is_compiling():
+        return None
+    if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]  # torch leaves it untyped
         return None
     if type(tensor) is not Tensor or tensor.device.type != "cpu":
         return None
@@ -125,7 +127,8 @@ class Attention(nn.Module):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
-        return x.unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)  # [batch, head, token, head_dim]
+        heads: Tensor = x.unflatten(2, (self.heads, self.head_dim))  # type: ignore[no-untyped-call]  # torch's own
+        return heads.transpose(1, 2)  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
