@@ -78,7 +78,7 @@ def entry(found: Found) -> str:
         return block(0, ast.unparse(node), "")
     above = ", ".join(map(ast.unparse, node.bases))
     lines = [block(0, f"class {node.name}({above})" if above else f"class {node.name}", first_paragraph(node))]
-    functions = [member for member in node.body if isinstance(member, ast.FunctionDef)]
+    functions = [line for line in node.body if isinstance(line, ast.FunctionDef)]
     constructor = next((signature(function) for function in functions if function.name == "__init__"), fields(found))
     if constructor and is_public(node.name):
         lines.append(block(4, node.name + constructor, ""))
