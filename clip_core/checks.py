@@ -50,11 +50,10 @@ def check_text_input(
             f"attention_mask: expected the shape of input_ids {_show(ids_shape)}, got {_show(mask_shape)}. "
             "Take both from the same call of the tokenizer."
         )
-    if position_shape is not None and not _agree(position_shape, (*ids_shape[:-2], None, length)):
-        expected = _show(ids_shape)
+    if position_shape is not None and not any(_agree(position_shape, (rows, length)) for rows in (ids_shape[0], 1)):
+        expected = f"{_show(ids_shape)} or {_show((1, length))}"
         raise InputError(
-            f"position_ids: expected {expected} or [1, {length}], got {_show(position_shape)}. "
-            "Leave them out to count from 0."
+            f"position_ids: expected {expected}, got {_show(position_shape)}. Leave them out to count from 0."
         )
 
 
