@@ -58,6 +58,41 @@ def test_a_name_is_found_in_the_cache_by_branch_and_by_commit(cache, no_huggingf
     assert resolve_checkpoint(name, subfolder="text") == cache / "text"
 
 
+@pytest.mark.parametrize("variable", ["HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"])
+def test_the_cache_is_where_the_hubs_own_library_has_it(tmp_path, monkeypatch, no_huggingface_hub, variable):
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    below = {"HF_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}[variable]
+    monkeypatch.setenv(variable, str(tmp_path))
+    snapshot = tmp_path / below / "models--a--b" / "snapshots" / "abc123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    assert resolve_checkpoint("a/b", revision="abc123") == snapshot
+
+
+def test_a_given_cache_goes_before_the_environments(cache, tmp_path, monkeypatch, no_huggingface_hub):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "other"))
+    assert resolve_checkpoint("openai/clip-vit-base-patch32", cache_dir=tmp_path) == cache
+
+
+def test_the_home_of_nobody_is_a_missing_directory():
+    with pytest.raises(CheckpointNotFoundError, match="~nobody-of-this-name/clip: "):
+        resolve_checkpoint("~nobody-of-this-name/clip")
+
+
+def test_the_checkpoint_that_ships_with_triclip_needs_no_cache():
+    assert (resolve_checkpoint("triclip-emoji") / "config.json").is_file()
+
+
+def test_a_download_that_fails_says_why(cache, monkeypatch):
+    def snapshot_download(name, **_):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    with pytest.raises(CheckpointNotFoundError, match=r"someone/else \(revision main\).*failed: no route to host"):
+        resolve_checkpoint("someone/else")
+
+
 def test_offline_says_where_was_looked(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointNotFoundError, match="local cache .*switched off"):

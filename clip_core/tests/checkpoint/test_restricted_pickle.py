@@ -69,6 +69,11 @@ MALICIOUS = {
     "persistent id of another kind": (b"(X\x06\0\0\0moduleX\x01\0\0\0xNNNtQ.", "outside"),
     "persistent id of a class": (storage("Tensor") + b".", "torch.Tensor"),
     "persistent id of a quantised storage": (storage("QInt8Storage") + b".", "QInt8Storage"),
+    "persistent id of a text": (b"(X\x07\0\0\0storageX\x01\0\0\0xNNNtQ.", "storage of the kind str"),
+    "storage without a name": (storage().replace(b"X\x01\0\0\x000", b"K\x00") + b".", "malformed key, size or view"),
+    "storage of a negative size": (storage().replace(b"K\x06", b"J\xff\xff\xff\xff") + b".", "malformed key, size"),
+    "storage with a view": (storage().replace(b"tQ", b"K\x01tQ") + b".", "malformed key, size or view"),
+    "protocol of the future": (b"\x80\x06N.", "its protocol 6 is unknown"),
     "build on a list": (b"]}b.", "sets the state of a list"),
     "state of a tensor": (tensor() + b"}b.", "sets the state of a StridedTensor"),
     "setstate by reduce": (pickle.dumps(Calls(OrderedDict, state=(None, {"x": 1}))), "sets the state"),
@@ -111,6 +116,8 @@ MALFORMED = {
     + b".",
     "shape that is a list": b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage() + b"K\x00]]\x89NtR.",
     "tensor of no storage": tensor(of=b"K\x05") + b".",
+    "parameter of no tensor": b"ctorch._utils\n_rebuild_parameter\n(K\x01K\x00NtR.",
+    "global whose name is a number": b"\x80\x04K\x01K\x02\x93.",
     "too few arguments": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
     "too many arguments": b"ccollections\nOrderedDict\n(K\x01K\x02tR.",
     "pairs that are none": b"ccollections\nOrderedDict\n(](K\x01etR.",
@@ -134,6 +141,19 @@ def test_a_view_of_a_storage_keeps_offset_and_strides():
     found = read(tensor(shape=b"K\x03K\x02", strides=b"K\x01K\x03") + b".")
     assert isinstance(found, StridedTensor)
     assert (found.shape, found.strides, found.storage.size) == ((3, 2), (1, 3), 6)
+
+
+def test_a_tensor_without_elements_needs_no_storage():
+    found = read(tensor(shape=b"K\x00K\x03", of=storage(size=0)) + b".")
+    assert (found.shape, found.storage.size) == ((0, 3), 0)
+
+
+def test_a_size_is_its_tuple():
+    assert read(b"ctorch\nSize\n((K\x02K\x03ttR.") == (2, 3)
+
+
+def test_a_group_can_be_thrown_away():
+    assert read(b"K\x05(K\x01K\x021.") == 5
 
 
 def test_a_memo_bomb_stays_small():
