@@ -71,7 +71,13 @@ class _Config:
             cache_dir=cache_dir,
             local_files_only=local_files_only,
         )
-        return cls.from_dict(cls._own_part(read_json(directory / "config.json"), directory / "config.json"))
+        return cls.from_directory(directory)
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> Self:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
+        path = directory / "config.json"
+        return cls.from_dict(cls._own_part(read_json(path), path))
 
     @classmethod
     def _own_part(cls, config_dict: dict[str, Any], path: Path) -> dict[str, Any]:

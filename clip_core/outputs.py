@@ -105,21 +105,31 @@ class BaseModelOutputWithPooling(ModelOutput):
     __slots__ = ()
 
 
+class _ProjectedOutput(ModelOutput):
+    """Output of a tower with projection: its embeddings in the place of the pooled output."""
+
+    OPTIONAL = ("hidden_states", "attentions")
+    __slots__ = ()
+
+    @classmethod
+    def from_tower(cls, embeds: Any, tower: Any) -> Any:
+        """The output that holds ``embeds`` and what the tower's `BaseModelOutputWithPooling` has besides."""
+        return cls.of({**{name: getattr(tower, name) for name in cls.FIELDS[1:]}, cls.FIELDS[0]: embeds})
+
+
 @_with_variants
-class CLIPTextModelOutput(ModelOutput):
+class CLIPTextModelOutput(_ProjectedOutput):
     """Output of a text tower with projection; ``text_embeds`` ``[batch, embed]`` is not normalised."""
 
     FIELDS = ("text_embeds", "last_hidden_state", "hidden_states", "attentions")
-    OPTIONAL = ("hidden_states", "attentions")
     __slots__ = ()
 
 
 @_with_variants
-class CLIPVisionModelOutput(ModelOutput):
+class CLIPVisionModelOutput(_ProjectedOutput):
     """Output of a vision tower with projection; ``image_embeds`` ``[batch, embed]`` is not normalised."""
 
     FIELDS = ("image_embeds", "last_hidden_state", "hidden_states", "attentions")
-    OPTIONAL = ("hidden_states", "attentions")
     __slots__ = ()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from clip_core.batch import BatchFeature
+from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import InputError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, is_image
 from clip_core.image.options import ChannelStatistic, Size
@@ -202,22 +203,21 @@ class CLIPProcessor:
             CheckpointFormatError: a file in it is corrupt.
             MissingExtraError: `use_fast=True` without the `tokenizers` package.
         """
+        directory = resolve_checkpoint(
+            name_or_path,
+            part="processor",
+            subfolder=subfolder,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        return cls.from_directory(directory, use_fast=use_fast)
+
+    @classmethod
+    def from_directory(cls, directory: Path, *, use_fast: bool = False) -> Self:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
         tokenizer_class = CLIPTokenizerFast if use_fast else CLIPTokenizer
-        image_processor = CLIPImageProcessor.from_pretrained(
-            name_or_path,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        tokenizer = tokenizer_class.from_pretrained(
-            name_or_path,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        return cls(image_processor, tokenizer)
+        return cls(CLIPImageProcessor.from_directory(directory), tokenizer_class.from_pretrained(directory))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
         """Write the files of both parts and return their paths; transformers reads them too."""
@@ -235,7 +235,7 @@ def _check_not_swapped(images: Any, text: Any) -> None:
     if isinstance(first_image, str):
         raise InputTypeError(
             f"images: got the text {first_image!r:.60}. Images come first: call processor(images=..., text=...) by "
-            "keyword. Open a file with clip_core.image.inputs.load_image"
+            "keyword. Open a file with clip_core.load_image"
         )
     if is_image(first_text):
         raise InputTypeError(

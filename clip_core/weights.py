@@ -6,8 +6,11 @@ adds a table from kind to its own leaf name and axis order; permutations are der
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import WeightMismatchError
@@ -41,6 +44,10 @@ _PARTS = {"logit_scale", "text_model", "vision_model", "text_projection", "visua
 _STORED_SPELLING = {"pre_layernorm": "pre_layrnorm"}  # upstream's misspelling, part of every checkpoint
 
 Shape = tuple[int, ...]
+Layout: TypeAlias = Mapping[str, tuple[np.dtype[Any], Shape]]
+"""Dtype and shape of weights by their names."""
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+"""The dtypes that weights can have."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def _norm(path: str, hidden: int) -> Iterator[WeightSpec]:
     yield WeightSpec(path, "norm_bias", (hidden,))
 
 
-def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], source: str) -> dict[str, str]:
+def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) -> dict[str, str]:
     """Pairs every wanted weight with the stored one; total and exact, both ways.
 
     A tower takes its own part of a full checkpoint, and reads a checkpoint of the tower alone with or without the
@@ -146,14 +153,15 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], so
 
     Args:
         specs: the weights that the model has.
-        stored: shape of each weight of the checkpoint.
+        stored: dtype and shape of each weight of the checkpoint.
         source: the checkpoint, for the message.
 
     Returns:
         From the name of each spec to the name under which the checkpoint stores it.
 
     Raises:
-        WeightMismatchError: missing, unexpected or misshapen weights, all in one list.
+        WeightMismatchError: missing, unexpected or misshapen weights, or of a dtype that weights cannot have, all in
+            one list.
     """
     prefix = _absent_prefix(specs, stored)
     bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "post_layernorm.")
@@ -166,20 +174,22 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape], so
     wanted = {spec.name: spec for spec in specs}
     problems = [f"- {name} {list(spec.shape)}: missing" for name, spec in wanted.items() if name not in found]
     for name, stored_name in found.items():
-        shape = tuple(stored[stored_name])
+        dtype, shape = stored[stored_name]
         shown = stored_name if stored_name.isprintable() else repr(stored_name)
         if name not in wanted:
             if name.split(".")[0] not in _PARTS - parts:  # a part of the full model that is not wanted
                 problems.append(f"+ {shown[:200]} {list(shape)}: unexpected")
         elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
             problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
-            problems.append(f"+ {stored_name} {list(shape)}: the checkpoint's shape")
+            problems.append(f"+ {shown} {list(shape)}: the shape that is there")
+        elif dtype.name not in DTYPES:
+            problems.append(f"+ {shown} {list(shape)}: {dtype.name}; weights are {', '.join(DTYPES)}, not quantised")
     if problems:
         raise WeightMismatchError(_mismatch_message(problems, source))
     return {name: found[name] for name in wanted}
 
 
-def _absent_prefix(specs: tuple[WeightSpec, ...], stored: Mapping[str, Shape]) -> str:
+def _absent_prefix(specs: tuple[WeightSpec, ...], stored: Iterable[str]) -> str:
     """The prefix of the only tower that is wanted, where the checkpoint was saved without it; otherwise nothing."""
     towers = {spec.path.split(".")[0] for spec in specs} & {"text_model", "vision_model"}
     if len(towers) != 1 or any(name.startswith(("text_model.", "vision_model.")) for name in stored):
@@ -193,5 +203,5 @@ def _mismatch_message(problems: list[str], source: str) -> str:
     lines = "\n  ".join([*shown, *more])
     return (
         f"{source}: the weights are not those of the configuration "
-        f"(- expected, + in the checkpoint):\n  {lines}\nUse the config.json that belongs to these weights."
+        f"(- expected, + found):\n  {lines}\nUse the config.json that belongs to these weights."
     )

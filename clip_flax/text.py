@@ -190,12 +190,6 @@ class FlaxCLIPTextModelWithProjection(FlaxCLIPPreTrainedModel):
         output = model.text_model(
             input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, dropout_rng
         )
-        projected = CLIPTextModelOutput.of(
-            {
-                "text_embeds": model.text_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = model.text_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPTextModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

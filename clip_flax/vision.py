@@ -174,12 +174,6 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPPreTrainedModel):
         output = model.vision_model(
             pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, dropout_rng
         )
-        projected = CLIPVisionModelOutput.of(
-            {
-                "image_embeds": model.visual_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = model.visual_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPVisionModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

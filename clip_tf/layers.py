@@ -5,7 +5,8 @@ Shapes: batch, token, hidden; head and head_dim inside attention; query and key 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from tensorflow import Tensor
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError
+from clip_core.errors import CLIPError, InputTypeError
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -76,17 +77,32 @@ def default(value: bool | None, configured: bool) -> bool:
     return configured if value is None else value
 
 
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Has Keras raise errors of Triclip as they are.
+
+    Any other error in a layer it raises anew, its message between escape codes and a list of all arguments, unless it
+    bears the mark of one that was treated so before.
+    """
+    try:
+        yield
+    except CLIPError as error:
+        error._keras_call_info_injected = True
+        raise
+
+
 def tensor_input(name: str, value: Any) -> Tensor:
     """An input that must be a tensor; Keras has made one of a NumPy array.
 
     Raises:
         InputTypeError: it is missing or of another type.
     """
-    if not isinstance(value, Tensor):
-        raise InputTypeError(
-            f"{name}: expected a tf.Tensor or a NumPy array, got {type(value).__name__}. "
-            "Call the processor with return_tensors='tf' and pass what it returns."
-        )
+    with plain_errors():
+        if not isinstance(value, Tensor):
+            raise InputTypeError(
+                f"{name}: expected a tf.Tensor or a NumPy array, got {type(value).__name__}. "
+                "Call the processor with return_tensors='tf' and pass what it returns."
+            )
     return value
 
 

@@ -11,7 +11,17 @@ from tensorflow import Tensor
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
-from clip_tf.layers import Encoder, default, embedding, host_values, layer_norm, linear, optional_input, tensor_input
+from clip_tf.layers import (
+    Encoder,
+    default,
+    embedding,
+    host_values,
+    layer_norm,
+    linear,
+    optional_input,
+    plain_errors,
+    tensor_input,
+)
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -74,14 +84,17 @@ class TextTransformer(keras.layers.Layer):
 
     def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
         """Raises for shapes and dtypes always, for values if they lie in host memory."""
-        check_text_input(
-            tuple(input_ids.shape),
-            input_ids.dtype.name,
-            None if attention_mask is None else tuple(attention_mask.shape),
-            None if position_ids is None else tuple(position_ids.shape),
-            self.config,
-        )
-        check_text_values(host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config)
+        with plain_errors():
+            check_text_input(
+                tuple(input_ids.shape),
+                input_ids.dtype.name,
+                None if attention_mask is None else tuple(attention_mask.shape),
+                None if position_ids is None else tuple(position_ids.shape),
+                self.config,
+            )
+            check_text_values(
+                host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config
+            )
 
     def causal_mask(self, length: int | Tensor, attention_mask: Tensor | None) -> Tensor:
         """True where a query may see a key: not later than itself, and no padding."""
@@ -183,12 +196,6 @@ class TFCLIPTextModelWithProjection(TFCLIPPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
         )
-        projected = CLIPTextModelOutput.of(
-            {
-                "text_embeds": self.text_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = self.text_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPTextModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

@@ -14,7 +14,7 @@ from clip_core.config import CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, tensor_input
+from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, plain_errors, tensor_input
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -24,11 +24,13 @@ def interpolation_matrix(patches_per_side: int, rows: int | None, columns: int |
     Raises:
         InputError: a graph that leaves the image size open.
     """
-    if rows is None or columns is None:
-        raise InputError(
-            "pixel_values: expected a known height and width for interpolate_pos_encoding in a graph, got an open one. "
-            "Give the size in the input signature, or let tf.function trace once per size (reduce_retracing=False)."
-        )
+    with plain_errors():
+        if rows is None or columns is None:
+            raise InputError(
+                "pixel_values: expected a known height and width for interpolate_pos_encoding in a graph, got an open "
+                "one. Give the size in the input signature, or let tf.function trace once per size "
+                "(reduce_retracing=False)."
+            )
     return tf.constant(position_matrix(patches_per_side, rows, columns))
 
 
@@ -97,7 +99,8 @@ class VisionTransformer(keras.layers.Layer):
     ) -> BaseModelOutputWithPooling:
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
-        check_pixel_input(tuple(pixel_values.shape), pixel_values.dtype.name, self.config, interpolate_pos_encoding)
+        with plain_errors():
+            check_pixel_input(tuple(pixel_values.shape), pixel_values.dtype.name, self.config, interpolate_pos_encoding)
         if not interpolate_pos_encoding:  # sizes that a graph left open are checked when it runs
             size = self.config.image_size
             pixel_values = tf.ensure_shape(pixel_values, (None, self.config.num_channels, size, size))
@@ -192,12 +195,6 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
             output_hidden_states=output_hidden_states,
             interpolate_pos_encoding=interpolate_pos_encoding,
         )
-        projected = CLIPVisionModelOutput.of(
-            {
-                "image_embeds": self.visual_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = self.visual_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPVisionModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

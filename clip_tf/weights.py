@@ -1,77 +1,21 @@
-"""Weights of the Keras models: between them and the shared table, from and to checkpoints."""
+"""Weights of the Keras models: how they are set and read, and the base class of the models."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from os import PathLike
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
-from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CLIPError, InputTypeError
-from clip_core.initialization import draw_weights
-from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
-from clip_tf.layers import Encoder
-
-# Keras would raise each of our errors anew, its message between escape codes and a list of all arguments; what bears
-# this mark it raises as it is.
-CLIPError._keras_call_info_injected = True  # type: ignore[attr-defined]
-
-LEAVES = {
-    "linear": ("kernel", "in out"),
-    "linear_bias": ("bias", "out"),
-    "conv": ("kernel", "height width in out"),
-    "embedding": ("embeddings", "row hidden"),
-    "norm_scale": ("gamma", "hidden"),
-    "norm_bias": ("beta", "hidden"),
-}
-"""Per kind: the variable's name in its layer and the order of its axes."""
-
-
-def load_weights(model: keras.Model, specs: Iterable[WeightSpec], weights: Iterable[tuple[str, NDArray[Any]]]) -> None:
-    """Puts weights, given in the order of ``specs``, into the model's variables; the arrays are copied."""
-    for spec, (name, value) in zip(specs, weights, strict=True):
-        assert spec.name == name
-        variable, axes = _variable_place(model, spec)
-        value = np.transpose(value, permutation(AXES[spec.kind], axes))
-        variable.assign(np.array(value, order="C"))
-
-
-class ModelWeights(Mapping[str, NDArray[Any]]):
-    """The weights of a model by their names in the shared scheme, converted when asked for."""
-
-    def __init__(self, model: keras.Model, specs: Iterable[WeightSpec]) -> None:
-        self.model = model
-        self.specs = {spec.name: spec for spec in specs}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        spec = self.specs[name]
-        variable, axes = _variable_place(self.model, spec)
-        return np.transpose(to_array(variable), permutation(axes, AXES[spec.kind]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.specs)
-
-    def __len__(self) -> int:
-        return len(self.specs)
-
-
-def _variable_place(model: keras.Model, spec: WeightSpec) -> tuple[keras.Variable, str]:
-    """The variable that holds a weight and the order of its axes."""
-    place: Any = model
-    for part in spec.path.split("."):
-        place = place[int(part)] if part.isdecimal() else getattr(place, part)
-    if spec.kind in LEAVES:
-        leaf, axes = LEAVES[spec.kind]
-        return getattr(place, leaf), axes
-    return place, AXES[spec.kind]
+from clip_core.errors import InputTypeError
+from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.schemes import KERAS
 
 
 def to_array(variable: keras.Variable) -> NDArray[Any]:
@@ -110,26 +54,25 @@ def layers_of(policy: keras.DTypePolicy) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-class TFCLIPPreTrainedModel(keras.Model):
-    """What the five models share: initial weights, loading, saving, gradient checkpointing.
+class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
+    """Base of the five models.
 
     Args:
         config: of the model; of the class ``config_class``.
         seed: of the initial weights; one seed gives the same model in every framework.
         dtype: of weights and computation, ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float64"``; or a Keras
-            dtype policy, such as ``"mixed_bfloat16"``: float32 weights, computation in bfloat16. Keras' global policy,
-            which is float32 unless set, if not given.
-        weights: names and values in the order of the weight table, instead of seeded ones.
+            dtype policy, such as ``"mixed_bfloat16"``: float32 weights, computation in bfloat16. The default is Keras'
+            global policy, which is float32 unless set.
+        weights: by their names in checkpoints, instead of seeded ones; copied.
         name: of the Keras model.
 
     Raises:
-        InputTypeError: ``config`` is of another class, or no such dtype.
+        InputTypeError: ``config`` is of another class, no such dtype, or ``weights`` are no mapping to arrays.
+        WeightMismatchError: ``weights`` are not those of the configuration.
     """
 
-    config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
-    architecture: ClassVar[str]
-    """Name of the class in transformers, for ``config.json``."""
-    has_projection: ClassVar[bool] = False
+    scheme = KERAS
+    to_array = staticmethod(to_array)
 
     def __init__(
         self,
@@ -137,27 +80,19 @@ class TFCLIPPreTrainedModel(keras.Model):
         *,
         seed: int = 0,
         dtype: keras.DTypePolicy | tf.DType | str | None = None,
-        weights: Iterable[tuple[str, NDArray[Any]]] | None = None,
+        weights: Weights | None = None,
         name: str | None = None,
     ) -> None:
         policy = dtype_policy(dtype)
         super().__init__(dtype=policy, name=name)
-        if not isinstance(config, self.config_class):
-            expected, got = self.config_class.__name__, type(config).__name__
-            raise InputTypeError(f"{type(self).__name__}: expected a {expected}, got {got}.")
-        self.config = config
+        self.config = self.checked_config(config)
         self.seed = seed
-        if weights is None:
-            weights = draw_weights(config, seed=seed, projection=self.has_projection)
         with layers_of(policy), keras.name_scope(self.name, caller=self):
             self.make_layers(config)
         for layer in self._flatten_layers():
             layer.built = True  # no build on the first call: all variables are there
-        load_weights(self, self.weight_specs(), weights)
-
-    def make_layers(self, config: Any) -> None:
-        """Makes the layers; each model's own."""
-        raise NotImplementedError
+        for owner, leaf, value in self.initial_values(seed, weights):
+            getattr(owner, leaf).assign(np.array(value, order="C"))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As `call`, with NumPy arrays too; one mapping, as `fit` and `predict` hand over, is unpacked.
@@ -174,69 +109,6 @@ class TFCLIPPreTrainedModel(keras.Model):
             expected = ", ".join(signature.parameters)
             raise InputTypeError(f"{type(self).__name__}: {error}; expected arguments or keys of {expected}.") from None
         return super().__call__(**named)
-
-    def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """The entries of the weight table that this model has."""
-        return weight_specs(self.config, projection=self.has_projection)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        config: Any = None,
-        dtype: keras.DTypePolicy | tf.DType | str | None = None,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-    ) -> Self:
-        """The model of a checkpoint.
-
-        Args:
-            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
-            config: used instead of the checkpoint's.
-            dtype: Keras' global policy unless given; ``"auto"`` is the dtype of the stored weights.
-            subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.
-
-        Raises:
-            CheckpointNotFoundError, CheckpointFormatError, ConfigError: the checkpoint is not there or broken.
-            WeightMismatchError: the weights are not those of the configuration.
-        """
-        loaded = load_checkpoint(
-            name_or_path,
-            cls.config_class,
-            projection=cls.has_projection,
-            config=config,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        dtype = loaded.dtype if dtype == "auto" else dtype
-        return cls(loaded.config, dtype=dtype, weights=loaded.weights)
-
-    def save_pretrained(
-        self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
-    ) -> None:
-        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``."""
-        weights = ModelWeights(self, self.weight_specs())
-        save_checkpoint(
-            save_directory, self.config, weights, architecture=self.architecture, max_shard_size=max_shard_size
-        )
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass of training instead of keeping its activations."""
-        self._set_gradient_checkpointing(True)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keeps the activations of each block."""
-        self._set_gradient_checkpointing(False)
-
-    def _set_gradient_checkpointing(self, value: bool) -> None:
-        for layer in self._flatten_layers():
-            if isinstance(layer, Encoder):
-                layer.gradient_checkpointing = value
 
     @property
     def input_signature(self) -> dict[str, keras.KerasTensor]:

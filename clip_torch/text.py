@@ -162,12 +162,6 @@ class CLIPTextModelWithProjection(CLIPPreTrainedModel):
             `CLIPTextModelOutput`, whose ``text_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
         output = self.text_model(input_ids, attention_mask, position_ids, output_attentions, output_hidden_states)
-        projected = CLIPTextModelOutput.of(
-            {
-                "text_embeds": self.text_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = self.text_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPTextModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

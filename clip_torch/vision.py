@@ -162,12 +162,6 @@ class CLIPVisionModelWithProjection(CLIPPreTrainedModel):
             `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
         output = self.vision_model(pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding)
-        projected = CLIPVisionModelOutput.of(
-            {
-                "image_embeds": self.visual_projection(output.pooler_output),  # [batch, embed]
-                "last_hidden_state": output.last_hidden_state,
-                "hidden_states": output.hidden_states,
-                "attentions": output.attentions,
-            }
-        )
+        embeds = self.visual_projection(output.pooler_output)  # [batch, embed]
+        projected = CLIPVisionModelOutput.from_tower(embeds, output)
         return projected if default(return_dict, self.config.return_dict) else projected.to_tuple()

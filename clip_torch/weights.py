@@ -1,10 +1,9 @@
-"""Weights of the PyTorch models: between them and the shared table, from and to checkpoints."""
+"""Weights of the PyTorch models: how they are set and read, and the base class of the models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from os import PathLike
-from typing import Any, ClassVar, Self
+from pathlib import Path
+from typing import Any, Self
 
 import ml_dtypes
 import numpy as np
@@ -12,65 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, load_checkpoint, save_checkpoint
-from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError
-from clip_core.initialization import draw_weights
-from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
-from clip_torch.layers import Encoder
-
-LEAVES = {
-    "linear": ("weight", "out in"),
-    "linear_bias": ("bias", "out"),
-    "conv": ("weight", "out in height width"),
-    "embedding": ("weight", "row hidden"),
-    "norm_scale": ("weight", "hidden"),
-    "norm_bias": ("bias", "hidden"),
-}
-"""Per kind: the parameter's name in its module and the order of its axes."""
+from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.schemes import TORCH
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-
-
-def load_weights(
-    model: nn.Module, specs: Iterable[WeightSpec], weights: Iterable[tuple[str, NDArray[Any]]], dtype: torch.dtype
-) -> None:
-    """Puts weights, given in the order of ``specs``, into the model's parameters; the arrays are copied."""
-    for spec, (name, value) in zip(specs, weights, strict=True):
-        assert spec.name == name
-        owner, leaf, axes = _parameter_place(model, spec)
-        value = np.transpose(value, permutation(AXES[spec.kind], axes))
-        parameter = nn.Parameter(to_tensor(value).to(device=torch.get_default_device(), dtype=dtype))
-        setattr(owner, leaf, parameter)
-
-
-class ModelWeights(Mapping[str, NDArray[Any]]):
-    """The weights of a model by their names in the shared scheme, converted when asked for."""
-
-    def __init__(self, model: nn.Module, specs: Iterable[WeightSpec]) -> None:
-        self.model = model
-        self.specs = {spec.name: spec for spec in specs}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        spec = self.specs[name]
-        owner, leaf, axes = _parameter_place(self.model, spec)
-        value = to_array(getattr(owner, leaf))
-        return np.transpose(value, permutation(axes, AXES[spec.kind]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.specs)
-
-    def __len__(self) -> int:
-        return len(self.specs)
-
-
-def _parameter_place(model: nn.Module, spec: WeightSpec) -> tuple[nn.Module, str, str]:
-    """The module that owns a weight, the parameter's name in it and the order of its axes."""
-    if spec.kind in LEAVES:
-        leaf, axes = LEAVES[spec.kind]
-        return model.get_submodule(spec.path), leaf, axes
-    owner, _, leaf = spec.path.rpartition(".")
-    return model.get_submodule(owner), leaf, AXES[spec.kind]
 
 
 def to_tensor(value: NDArray[Any]) -> Tensor:
@@ -89,121 +34,54 @@ def to_array(tensor: Tensor) -> NDArray[Any]:
     return tensor.numpy()
 
 
-def torch_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """The dtype of that name.
+def torch_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    """The dtype of that name; float32 for ``None``.
 
     Raises:
         InputTypeError: not a dtype for weights.
     """
-    name = str(dtype).removeprefix("torch.")
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
     if name not in ("float32", "bfloat16", "float16", "float64"):
         raise InputTypeError(f"dtype: expected float32, bfloat16, float16 or float64, got {dtype!r}.")
     return getattr(torch, name)
 
 
-class CLIPPreTrainedModel(nn.Module):
-    """What the five models share: initial weights, loading, saving, gradient checkpointing.
+class CLIPPreTrainedModel(PretrainedModel, nn.Module):
+    """Base of the five models.
 
     Args:
         config: of the model; of the class ``config_class``.
         seed: of the initial weights; one seed gives the same model in every framework.
-        dtype: of weights and computation, ``"float32"``, ``"bfloat16"``, ``"float16"`` or ``"float64"``.
-        weights: names and values in the order of the weight table, instead of seeded ones.
+        dtype: of weights and computation, ``"float32"``, the default, ``"bfloat16"``, ``"float16"`` or ``"float64"``.
+        weights: by their names in checkpoints, instead of seeded ones; copied.
 
     Raises:
-        InputTypeError: ``config`` is of another class, or no such dtype.
+        InputTypeError: ``config`` is of another class, no such dtype, or ``weights`` are no mapping to arrays.
+        WeightMismatchError: ``weights`` are not those of the configuration.
     """
 
-    config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
-    architecture: ClassVar[str]
-    """Name of the class in transformers, for ``config.json``."""
-    has_projection: ClassVar[bool] = False
+    scheme = TORCH
+    to_array = staticmethod(to_array)
 
     def __init__(
         self,
         config: Any,
         *,
         seed: int = 0,
-        dtype: torch.dtype | str = "float32",
-        weights: Iterable[tuple[str, NDArray[Any]]] | None = None,
+        dtype: torch.dtype | str | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(config, self.config_class):
-            expected, got = self.config_class.__name__, type(config).__name__
-            raise InputTypeError(f"{type(self).__name__}: expected a {expected}, got {got}.")
-        self.config = config
-        if weights is None:
-            weights = draw_weights(config, seed=seed, projection=self.has_projection)
+        self.config = self.checked_config(config)
+        wanted = {"device": torch.get_default_device(), "dtype": torch_dtype(dtype)}
         with torch.device("meta"):  # neither memory nor random numbers for weights that are set next
             self.make_layers(config)
-        load_weights(self, self.weight_specs(), weights, torch_dtype(dtype))
-
-    def make_layers(self, config: Any) -> None:
-        """Makes the layers; each model's own."""
-        raise NotImplementedError
-
-    def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """The entries of the weight table that this model has."""
-        return weight_specs(self.config, projection=self.has_projection)
+        for owner, leaf, value in self.initial_values(seed, weights):
+            setattr(owner, leaf, nn.Parameter(to_tensor(value).to(**wanted)))
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        config: Any = None,
-        dtype: torch.dtype | str | None = None,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-    ) -> Self:
-        """The model of a checkpoint, in evaluation mode.
-
-        Args:
-            name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
-            config: used instead of the checkpoint's.
-            dtype: float32 unless given; ``"auto"`` is the dtype of the stored weights.
-            subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.
-
-        Raises:
-            CheckpointNotFoundError, CheckpointFormatError, ConfigError: the checkpoint is not there or broken.
-            WeightMismatchError: the weights are not those of the configuration.
-        """
-        loaded = load_checkpoint(
-            name_or_path,
-            cls.config_class,
-            projection=cls.has_projection,
-            config=config,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        dtype = loaded.dtype if dtype == "auto" else dtype or "float32"
-        return cls(loaded.config, dtype=dtype, weights=loaded.weights).eval()
-
-    def save_pretrained(
-        self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
-    ) -> None:
-        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``."""
-        weights = ModelWeights(self, self.weight_specs())
-        save_checkpoint(
-            save_directory, self.config, weights, architecture=self.architecture, max_shard_size=max_shard_size
-        )
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass of training instead of keeping its activations."""
-        self._set_gradient_checkpointing(True)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keeps the activations of each block."""
-        self._set_gradient_checkpointing(False)
-
-    def _set_gradient_checkpointing(self, value: bool) -> None:
-        for module in self.modules():
-            if isinstance(module, Encoder):
-                module.gradient_checkpointing = value
+    def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:
+        return super().from_directory(directory, config=config, dtype=dtype).eval()
 
     @property
     def device(self) -> torch.device:

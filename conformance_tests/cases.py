@@ -123,7 +123,8 @@ def named_case(name: str) -> Case:
 def checkpoint_case(directory: Path) -> Case:
     """The full model in a checkpoint directory, its weights as float32."""
     loaded = load_checkpoint(directory, CLIPConfig)
-    return Case(directory.name, loaded.config, {name: np.array(value, np.float32) for name, value in loaded.weights})
+    weights = {name: np.array(value, np.float32) for name, value in loaded.weights.items()}
+    return Case(directory.name, loaded.config, weights)
 
 
 def random_weights(config: CLIPConfig, seed: int) -> dict[str, NDArray[np.float32]]:

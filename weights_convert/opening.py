@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clip_core.checkpoint.files import finish_switch
 from clip_core.checkpoint.locating import resolve_checkpoint
-from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
+from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER
@@ -151,14 +151,9 @@ def _checked_model(
     """The model, if the weights are exactly those of the configuration."""
     projection = any(name in found for name in ("text_projection.weight", "visual_projection.weight"))
     specs = weight_specs(config, projection=projection)
-    shapes = {name: tensor.shape for name, tensor in {**rest, **found}.items()}
-    names = match_weights(specs, shapes, str(container.path))
+    layout = {name: (tensor.dtype, tensor.shape) for name, tensor in {**rest, **found}.items()}
+    names = match_weights(specs, layout, str(container.path))
     weights = {spec.name: found[names[spec.name]].reshaped(spec.shape) for spec in specs}
-    odd = [f"{name} ({tensor.dtype})" for name, tensor in weights.items() if tensor.dtype.name not in WEIGHT_DTYPES]
-    if odd:
-        raise CheckpointFormatError(
-            f"{container.path}: expected weights in {', '.join(WEIGHT_DTYPES)}, got {', '.join(odd[:5])}."
-        )
     return Model(config=config, projection=projection, weights=weights, files=files)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from os import PathLike
@@ -21,25 +21,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.files import FileSwitch, finish_switch, read_json
-from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
-from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
+from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, weights_file
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
-from clip_core.weights import match_weights, weight_specs
+from clip_core.weights import Layout, match_weights, weight_specs
 
 DEFAULT_MAX_SHARD_SIZE = "5GB"
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
-Layout = Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
-"""Dtype and shape of weights by their names."""
+class LazyWeights(Mapping[str, NDArray[Any]]):
+    """Weights by name that are read, as read-only arrays, when they are asked for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+
+    def tensor(self, name: str) -> Tensor:
+        """Dtype and shape of a weight, without touching its data."""
+        return self._tensors[name]
+
+    def layout(self) -> Layout:
+        """Dtype and shape of every weight."""
+        return {name: (tensor.dtype, tensor.shape) for name, tensor in self._tensors.items()}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._tensors[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
 
 
-class StoredWeights(Mapping[str, NDArray[Any]]):
-    """The weights of a checkpoint directory: name to read-only array, mapped from the files.
+class StoredWeights(LazyWeights):
+    """The weights of a checkpoint directory, under their stored names, mapped from the files.
 
     These are safetensors files or, where there are none, ``pytorch_model.bin``, which is read without executing any of
     it; both in one piece or in shards.
@@ -50,28 +69,10 @@ class StoredWeights(Mapping[str, NDArray[Any]]):
     """
 
     def __init__(self, directory: Path) -> None:
-        self.directory = directory
         path = weights_file(directory)
         if path is None:
             raise CheckpointNotFoundError(_no_weights_message(directory))
-        self._tensors = _open_shards(path) if path.suffix == ".json" else _open_file(path)
-
-    def tensor(self, name: str) -> Tensor:
-        """Dtype and shape of a weight, without touching its data."""
-        return self._tensors[name]
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of every weight."""
-        return {name: tensor.shape for name, tensor in self._tensors.items()}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._tensors[name].read()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
+        super().__init__(_open_shards(path) if path.suffix == ".json" else _open_file(path))
 
 
 def _open_file(path: Path) -> Mapping[str, Tensor]:
@@ -102,31 +103,32 @@ def _open_shards(index: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A configuration and its weights, in the order of the weight table and checked against it.
+    """A configuration and its weights.
 
     Attributes:
         config: of the full model or of the tower that was asked for.
-        weights: name in the shared scheme to array, read when iterated.
-        dtype: the dtype that most bytes of the weights have.
+        weights: those of the configuration, by their names in the shared scheme, in the order of the weight table.
     """
 
     config: Any
-    weights: Iterable[tuple[str, NDArray[Any]]]
-    dtype: str
+    weights: LazyWeights
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that most bytes of the weights have."""
+        return _common_dtype(self.weights.layout())
 
 
 def load_checkpoint(
-    name_or_path: str | PathLike[str],
+    directory: Path,
     config_class: type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig],
     *,
     projection: bool = False,
     config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig | None = None,
-    subfolder: str = "",
-    revision: str = "main",
-    cache_dir: str | PathLike[str] | None = None,
-    local_files_only: bool = False,
 ) -> LoadedCheckpoint:
-    """Opens a checkpoint for a model class of any backend; see `resolve_checkpoint` for what a name can be.
+    """Opens a checkpoint directory for a model class of any backend; no weights are read yet.
+
+    A save in it that was killed in the midst of its renames is completed.
 
     Args:
         config_class: what the model is made from; a tower takes its part of a full checkpoint.
@@ -135,30 +137,16 @@ def load_checkpoint(
 
     Raises:
         CheckpointNotFoundError, CheckpointFormatError, ConfigError: as the parts raise them.
-        WeightMismatchError: the weights are not those of the configuration.
+        WeightMismatchError: the weights are not those of the configuration, or quantised.
     """
-    directory = resolve_checkpoint(
-        name_or_path,
-        part="weights",
-        subfolder=subfolder,
-        revision=revision,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    config = config_class.from_pretrained(directory) if config is None else config
+    finish_switch(directory)
+    config = config_class.from_directory(directory) if config is None else config
     stored = StoredWeights(directory)
     specs = weight_specs(config, projection=projection)
-    stored_names = match_weights(specs, stored.shapes(), str(directory))
-    weights = ((spec.name, stored[stored_names[spec.name]].reshape(spec.shape)) for spec in specs)
-    odd = [name for name in stored_names.values() if stored.tensor(name).dtype.name not in WEIGHT_DTYPES]
-    if odd:
-        found = f"{odd[0]} in {stored.tensor(odd[0]).dtype}"
-        raise CheckpointFormatError(
-            f"{directory}: expected weights in {', '.join(WEIGHT_DTYPES)}, got {found}. "
-            "Quantised weights are not supported: fetch the original ones."
-        )
-    layout = {name: (stored.tensor(name).dtype, stored.tensor(name).shape) for name in stored_names.values()}
-    return LoadedCheckpoint(config, weights, _common_dtype(layout))
+    names = match_weights(specs, stored.layout(), str(directory))
+    return LoadedCheckpoint(
+        config, LazyWeights({spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs})
+    )
 
 
 def _no_weights_message(directory: Path) -> str:

@@ -19,7 +19,7 @@ from clip_core.checkpoint.files import finish_switch
 from clip_core.checkpoint.weight_files import has_whole_weights
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
-Part = Literal["config", "tokenizer", "image_processor", "weights", "any weights"]
+Part = Literal["config", "tokenizer", "image_processor", "processor", "weights", "any weights"]
 """What a checkpoint is wanted for; any weights are also those that only the converter reads."""
 
 EMBEDDED_NAME = "triclip-emoji"
@@ -147,6 +147,8 @@ class _Repository:
         if part == "any weights":
             others = any((directory / patterns[0]).is_file() for patterns in _WEIGHT_FILES_TO_CONVERT)
             return others or has_whole_weights(directory)
+        if part == "processor":
+            return self.has(snapshot, "tokenizer") and self.has(snapshot, "image_processor")
         return any((directory / name).is_file() for name in _FILES_OF_PARTS[part])
 
     def state(self, part: Part) -> str:

@@ -182,7 +182,7 @@ def _to_numpy(candidate: Any, name: str) -> Pixels:
         return candidate
     framework = _framework_of(candidate)
     if framework is None:
-        hint = " Open a file with clip_core.image.inputs.load_image" if isinstance(candidate, str | os.PathLike) else ""
+        hint = " Open a file with clip_core.load_image" if isinstance(candidate, str | os.PathLike) else ""
         raise InputTypeError(
             f"{name}: expected a Pillow image, or a NumPy, PyTorch, TensorFlow or JAX array, "
             f"got {type(candidate).__name__}.{hint}"

@@ -284,21 +284,24 @@ class CLIPImageProcessor:
         }
         path = Path(name_or_path)
         if not path.is_file():
-            directory = resolve_checkpoint(
-                name_or_path,
-                part="image_processor",
-                subfolder=subfolder,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
+            path = _options_file(
+                resolve_checkpoint(
+                    name_or_path,
+                    part="image_processor",
+                    subfolder=subfolder,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    local_files_only=local_files_only,
+                )
             )
-            use_nested = (directory / NESTED_FILE_NAME).is_file() and not (directory / FILE_NAME).is_file()
-            path = directory / (NESTED_FILE_NAME if use_nested else FILE_NAME)
-        config = read_json(path)
-        saved = config.get("image_processor", config)
-        if not isinstance(saved, Mapping):
-            raise CheckpointFormatError(f"{path}: expected the options of an image processor, got {saved!r}")
-        return cls.from_dict({**saved, **{name: value for name, value in given.items() if value is not None}})
+        return cls.from_dict(
+            {**_read_options(path), **{name: value for name, value in given.items() if value is not None}}
+        )
+
+    @classmethod
+    def from_directory(cls, directory: Path) -> Self:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
+        return cls.from_dict(_read_options(_options_file(directory)))
 
     @classmethod
     def from_dict(cls, image_processor_dict: Mapping[str, Any]) -> Self:
@@ -413,3 +416,17 @@ def _layouts(
         raise InputTypeError(f"image: expected a 3-D NumPy array, got {found}. preprocess takes all else")
     layout = _layout_of_arrays(flatten_images(image), given)
     return layout, layout if target is None else ChannelDimension.parse(target, "data_format")
+
+
+def _options_file(directory: Path) -> Path:
+    """The file that describes the image processor: its own, or the processor's where there is only that."""
+    use_nested = (directory / NESTED_FILE_NAME).is_file() and not (directory / FILE_NAME).is_file()
+    return directory / (NESTED_FILE_NAME if use_nested else FILE_NAME)
+
+
+def _read_options(path: Path) -> Mapping[str, Any]:
+    config = read_json(path)
+    saved = config.get("image_processor", config)
+    if not isinstance(saved, Mapping):
+        raise CheckpointFormatError(f"{path}: expected the options of an image processor, got {saved!r}")
+    return saved

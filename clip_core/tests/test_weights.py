@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from clip_core.config import CLIPConfig
@@ -6,7 +7,8 @@ from clip_core.tests.sizes import DISTINCT
 from clip_core.weights import AXES, match_weights, permutation, weight_specs
 
 FULL = weight_specs(DISTINCT)
-SHAPES = {spec.name: spec.shape for spec in FULL}
+FLOAT32 = np.dtype(np.float32)
+LAYOUT = {spec.name: (FLOAT32, spec.shape) for spec in FULL}
 
 
 def test_the_base_model_has_the_published_number_of_parameters():
@@ -20,13 +22,13 @@ def test_the_base_model_has_the_published_number_of_parameters():
 
 
 def test_names_are_unique_and_axes_fit_shapes():
-    assert len(SHAPES) == len(FULL)
+    assert len(LAYOUT) == len(FULL)
     for spec in FULL:
         assert len(AXES[spec.kind].split()) == len(spec.shape), spec
 
 
 def test_the_misspelling_is_in_the_stored_name_only():
-    assert "vision_model.pre_layrnorm.weight" in SHAPES
+    assert "vision_model.pre_layrnorm.weight" in LAYOUT
     assert not any("layrnorm" in spec.path for spec in FULL)
 
 
@@ -44,9 +46,10 @@ def test_permutation(stored, wanted, expected):
 
 
 def test_all_problems_are_in_one_message_and_the_caller_keeps_the_data():
-    stored = dict(SHAPES, stranger=(3, 4))
+    stored = dict(LAYOUT, stranger=(FLOAT32, (3, 4)))
     del stored["text_model.final_layer_norm.bias"]
-    stored["text_projection.weight"] = (24, 18)
+    stored["text_projection.weight"] = (FLOAT32, (24, 18))
+    stored["vision_model.post_layernorm.bias"] = (np.dtype(np.int8), (20,))
     before = dict(stored)
     with pytest.raises(WeightMismatchError) as error:
         match_weights(FULL, stored, "checkpoint")
@@ -55,12 +58,13 @@ def test_all_problems_are_in_one_message_and_the_caller_keeps_the_data():
     assert "+ stranger [3, 4]: unexpected" in message
     assert "- text_projection.weight [18, 24]" in message
     assert "+ text_projection.weight [24, 18]" in message
+    assert "+ vision_model.post_layernorm.bias [20]: int8; weights are float64, float32" in message
     assert stored == before
 
 
 def test_old_position_ids_are_ignored_and_a_logit_scale_of_one_element_fits():
-    stored = dict(SHAPES, logit_scale=(1,))
-    stored["text_model.embeddings.position_ids"] = (1, 11)
+    stored = dict(LAYOUT, logit_scale=(FLOAT32, (1,)))
+    stored["text_model.embeddings.position_ids"] = (np.dtype(np.int64), (1, 11))
     assert match_weights(FULL, stored, "checkpoint")["logit_scale"] == "logit_scale"
 
 
@@ -68,20 +72,20 @@ def test_old_position_ids_are_ignored_and_a_logit_scale_of_one_element_fits():
 def test_a_tower_takes_its_part_of_a_full_checkpoint(projection):
     for tower in (DISTINCT.text_config, DISTINCT.vision_config):
         specs = weight_specs(tower, projection=projection)
-        assert set(match_weights(specs, SHAPES, "checkpoint")) == {spec.name for spec in specs}
+        assert set(match_weights(specs, LAYOUT, "checkpoint")) == {spec.name for spec in specs}
 
 
 @pytest.mark.parametrize("tower", [DISTINCT.text_config, DISTINCT.vision_config])
 def test_a_tower_is_found_without_its_prefix(tower):
     specs = weight_specs(tower)
-    bare = {spec.name.partition(".")[2]: spec.shape for spec in specs}
+    bare = {spec.name.partition(".")[2]: (FLOAT32, spec.shape) for spec in specs}
     matched = match_weights(specs, bare, "checkpoint")
     assert all(name.endswith(stored) for name, stored in matched.items())
     with pytest.raises(WeightMismatchError, match="unexpected"):
-        match_weights(specs, dict(bare, **{"encoder.layers.9.mlp.fc1.bias": (2,)}), "checkpoint")
+        match_weights(specs, dict(bare, **{"encoder.layers.9.mlp.fc1.bias": (FLOAT32, (2,))}), "checkpoint")
 
 
 def test_the_other_tower_alone_is_a_mismatch():
-    vision_only = {spec.name: spec.shape for spec in weight_specs(DISTINCT.vision_config)}
+    vision_only = {spec.name: (FLOAT32, spec.shape) for spec in weight_specs(DISTINCT.vision_config)}
     with pytest.raises(WeightMismatchError, match="missing"):
         match_weights(weight_specs(DISTINCT.text_config), vision_only, "checkpoint")

@@ -137,10 +137,10 @@ def test_sharded_over_eight_devices_equals_one():
 def test_loading_does_not_change_the_callers_arrays(assert_same):
     weights = dict(draw_weights(DISTINCT, seed=3))
     before = {name: value.copy() for name, value in weights.items()}
-    model = FlaxCLIPModel(DISTINCT, weights=weights.items())
+    model = FlaxCLIPModel(DISTINCT, weights=weights)
     for value in weights.values():
         value += 1
-    assert_same(model.params, FlaxCLIPModel(DISTINCT, weights=before.items()).params, atol=0)
+    assert_same(model.params, FlaxCLIPModel(DISTINCT, weights=before).params, atol=0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -13,6 +13,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import InputError, InputTypeError
 from clip_core.initialization import draw_weights
 from clip_core.outputs import CLIPOutput
+from clip_core.schemes import KERAS
 from clip_core.tests import sizes
 from clip_tf import (
     TFCLIPModel,
@@ -22,7 +23,6 @@ from clip_tf import (
     TFCLIPVisionModelWithProjection,
 )
 from clip_tf.layers import host_values
-from clip_tf.weights import LEAVES
 
 DISTINCT = replace(  # shallow, for Keras traces each layer many times
     sizes.DISTINCT,
@@ -70,7 +70,7 @@ def assert_same(output, expected, atol=1e-5, rtol=1e-4):
 def test_every_weight_exists_in_the_constructor_under_its_path_in_the_table(model_class, config):
     model = model_class(config, name="clip")
     paths = [variable.path.replace("/", ".") for variable in model.weights]
-    leaves = {kind: f".{leaf}" for kind, (leaf, _) in LEAVES.items()}
+    leaves = {kind: f".{leaf}" for kind, leaf in KERAS.leaves.items()}
     assert sorted(paths) == sorted(f"clip.{spec.path}{leaves.get(spec.kind, '')}" for spec in model.weight_specs())
 
 
@@ -303,7 +303,7 @@ def test_attention_dropout_acts_in_training_only_and_after_the_attentions(inputs
 def test_loading_neither_needs_random_numbers_nor_changes_the_callers_arrays(inputs):
     weights = dict(draw_weights(DISTINCT, seed=3))
     before = {name: value.copy() for name, value in weights.items()}
-    model = TFCLIPModel(DISTINCT, weights=weights.items())
+    model = TFCLIPModel(DISTINCT, weights=weights)
     for variable in model.variables:
         variable.assign_add(tf.ones(variable.shape))
     assert all(np.array_equal(value, before[name]) for name, value in weights.items())

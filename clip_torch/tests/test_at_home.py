@@ -156,7 +156,7 @@ def test_loading_neither_needs_random_numbers_nor_changes_the_callers_arrays():
     state = torch.get_rng_state()
     weights = dict(draw_weights(DISTINCT, seed=3))
     before = {name: value.copy() for name, value in weights.items()}
-    model = CLIPModel(DISTINCT, weights=weights.items())
+    model = CLIPModel(DISTINCT, weights=weights)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)

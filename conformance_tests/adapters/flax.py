@@ -13,7 +13,6 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import clip_flax
-from clip_flax.weights import ModelWeights
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
 __all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
@@ -28,8 +27,8 @@ def model_class(kind: str) -> Any:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
     """A model in evaluation mode."""
-    items = None if weights is None else weights.items()
-    return model_class(kind)(config, seed=seed, dtype=dtype, weights=items)
+
+    return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights)
 
 
 def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
@@ -44,7 +43,7 @@ def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> N
 
 def weights(model: Any) -> Arrays:
     """All weights, in the order of the weight table."""
-    return {name: np.array(value) for name, value in ModelWeights(model, model.weight_specs()).items()}
+    return {name: np.array(value) for name, value in model.named_weights().items()}
 
 
 def to_array(value: Any) -> NDArray[Any]:

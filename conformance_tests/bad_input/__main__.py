@@ -44,7 +44,7 @@ def outcomes(scope: str) -> list[Outcome]:
                 directory=own_copy(pristine, directory),
                 config=config,
                 load=lambda path, dtype=None: adapter.load("model", path, dtype=dtype),
-                build=lambda config: adapter.build("model", config, None),
+                build=lambda config, weights=None: adapter.build("model", config, weights),
                 call=lambda model, **inputs: adapter.call(model, "", **inputs),
             )
             found.append(_outcome(case, bench, folder))

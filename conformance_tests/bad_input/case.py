@@ -28,7 +28,7 @@ class Bench:
         directory: a whole checkpoint, the case's own to spoil.
         config: its configuration.
         load: reads the full model from a directory, in the backend under test.
-        build: makes the full model from a configuration, with an optional dtype.
+        build: makes the full model from a configuration, with weights if they are given.
         call: calls the full model with arrays by argument name.
     """
 

@@ -22,6 +22,7 @@ from clip_core.errors import (
     MissingExtraError,
     WeightMismatchError,
 )
+from clip_core.initialization import draw_weights
 from conformance_tests.bad_input.case import Bench, case
 
 
@@ -191,6 +192,47 @@ def _(bench: Bench) -> None:
 
 
 @case(
+    "weights= that are not those of the configuration",
+    WeightMismatchError,
+    "CLIPModel(weights=): the weights are not those of the configuration",
+    "- logit_scale []: missing",
+    "- text_projection.weight [28, 24]: the configuration's shape",
+    "+ text_projection.weight [5, 7]: the shape that is there",
+    "+ visual_projection.weight [28, 32]: int64; weights are float64, float32, float16, bfloat16",
+    "+ adapter.weight [3]: unexpected",
+    needs_model=True,
+)
+def _(bench: Bench) -> None:
+    weights = dict(draw_weights(bench.config, seed=0))
+    del weights["logit_scale"]
+    weights["text_projection.weight"] = np.zeros((5, 7), np.float32)
+    weights["visual_projection.weight"] = np.zeros((28, 32), np.int64)
+    weights["adapter.weight"] = np.zeros(3, np.float32)
+    bench.build(bench.config, weights)
+
+
+@case(
+    "weights= as a list of pairs",
+    InputTypeError,
+    "weights: expected a mapping from names to NumPy arrays, got list",
+    "Pass a dict",
+    needs_model=True,
+)
+def _(bench: Bench) -> None:
+    bench.build(bench.config, list(draw_weights(bench.config, seed=0)))
+
+
+@case(
+    "weights= that are no arrays",
+    InputTypeError,
+    "weights: expected NumPy arrays, got list for 'logit_scale'",
+    needs_model=True,
+)
+def _(bench: Bench) -> None:
+    bench.build(bench.config, {**dict(draw_weights(bench.config, seed=0)), "logit_scale": [1.0]})
+
+
+@case(
     "a dtype that weights cannot have",
     InputTypeError,
     "expected float32, bfloat16",
@@ -299,7 +341,7 @@ def _(bench: Bench) -> None:
 @case(
     "a missing weight",
     WeightMismatchError,
-    "- expected, + in the checkpoint",
+    "- expected, + found",
     "- visual_projection.weight [28, 32]: missing",
     "Use the config.json that belongs to these weights",
     needs_model=True,
@@ -312,7 +354,7 @@ def _(bench: Bench) -> None:
 @case(
     "a weight that no model has",
     WeightMismatchError,
-    "- expected, + in the checkpoint",
+    "- expected, + found",
     "+ adapter.weight [3, 5]: unexpected",
     "Use the config.json that belongs to these weights",
     needs_model=True,
@@ -326,7 +368,7 @@ def _(bench: Bench) -> None:
     "a weight of another shape",
     WeightMismatchError,
     "- text_projection.weight [28, 24]: the configuration's shape",
-    "+ text_projection.weight [24, 28]: the checkpoint's shape",
+    "+ text_projection.weight [24, 28]: the shape that is there",
     "Use the config.json that belongs to these weights",
     needs_model=True,
 )

@@ -42,7 +42,7 @@ def _(bench: Bench) -> None:
     InputTypeError,
     "expected a Pillow image, or a NumPy",
     "got str",
-    "Open a file with clip_core.image.inputs.load_image",
+    "Open a file with clip_core.load_image",
 )
 def _(bench: Bench) -> None:
     CLIPImageProcessor()(str(bench.directory / "picture.png"))

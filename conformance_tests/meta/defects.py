@@ -19,7 +19,11 @@ import pytest
 
 import clip_core.interpolation
 import clip_core.outputs
-from clip_core.checkpoint.directory import LoadedCheckpoint
+from clip_core import pretrained
+from clip_core.checkpoint.directory import LazyWeights, LoadedCheckpoint
+from clip_core.checkpoint.tensors import constant
+from clip_core.initialization import draw_weights
+from clip_core.pretrained import PretrainedModel
 
 CALL = {"torch": "forward", "tf": "call", "flax": "__call__"}
 PREFIX = {"torch": "", "tf": "TF", "flax": "Flax"}
@@ -85,11 +89,16 @@ def stored_otherwise(change: Callable[[str, Any], Any]) -> Callable[[Seeder], No
     """A wrong entry in a backend's table of layouts: what it loads it reads back, but computes with something else."""
 
     def seed(s: Seeder) -> None:
-        def load(original: Any, model: Any, specs: Any, weights: Any, *rest: Any) -> None:
-            original(model, specs, ((name, change(name, value)) for name, value in weights), *rest)
+        def initial_values(original: Any, self: Any, seed: int, weights: Any) -> Any:
+            if weights is None:
+                weights = dict(draw_weights(self.config, seed=seed, projection=self.has_projection))
+            return original(self, seed, {name: change(name, value) for name, value in weights.items()})
 
-        s.wrap(s.weights, "load_weights", load)
-        s.wrap(s.weights.ModelWeights, "__getitem__", lambda original, self, name: change(name, original(self, name)))
+        def read(original: Any, self: Any) -> Any:
+            return {name: change(name, value) for name, value in original(self).items()}
+
+        s.wrap(PretrainedModel, "initial_values", initial_values)
+        s.wrap(PretrainedModel, "named_weights", read)
 
     return seed
 
@@ -294,10 +303,10 @@ def detached_positions(s: Seeder) -> None:
 def rounded_when_loaded(s: Seeder) -> None:
     def load(original: Any, *args: Any, **options: Any) -> Any:
         loaded = original(*args, **options)
-        weights = [(name, value.astype(np.float16).astype(value.dtype)) for name, value in loaded.weights]
-        return LoadedCheckpoint(loaded.config, weights, loaded.dtype)
+        rounded = {name: value.astype(np.float16).astype(value.dtype) for name, value in loaded.weights.items()}
+        return LoadedCheckpoint(loaded.config, LazyWeights({name: constant(v) for name, v in rounded.items()}))
 
-    s.wrap(s.weights, "load_checkpoint", load)
+    s.wrap(pretrained, "load_checkpoint", load)
 
 
 def features_of_unit_length(s: Seeder) -> None:

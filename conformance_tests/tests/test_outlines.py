@@ -40,19 +40,21 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
     "clip_tf": {
         "weights.to_tensor": "a Keras variable assigns an array",
         "weights.torch_dtype": "is dtype_policy",
+        "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
         "weights.CLIPPreTrainedModel.device": "TensorFlow places each operation",
         "weights.CLIPPreTrainedModel.dtype": "keras.Model has it",
     },
     "clip_flax": {
         "vision.interpolation_matrix": "a NumPy array is a constant of a trace",
+        "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
         "weights.to_tensor": "jnp.asarray",
-        "weights.to_array": "np.asarray",
         "weights.torch_dtype": "is jax_dtype",
     },
 }
 EXTRA = {  # what a backend has and torch has not: name -> reason
     "clip_tf": {
         "layers.embedding": "built when made, as all layers; torch's needs no words",
+        "layers.plain_errors": "Keras would wrap them",
         "layers.checkpoint": "torch has it in the library",
         "model.CLIPModel.compute_loss": "fit without compile(loss=...) trains with the model's own",
         "weights.dtype_policy": "torch_dtype of Keras",
@@ -70,6 +72,7 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "layers.embedding": "made with dtype and no_weight",
         "layers.sizes": "of an export's symbolic shapes",
         "weights.jax_dtype": "torch_dtype of JAX",
+        "weights.CLIPPreTrainedModel.save_pretrained": "params=, of the documented functional form",
         "weights.CLIPPreTrainedModel.params": "the documented functional form",
         "weights.CLIPPreTrainedModel.with_params": "the documented functional form",
         "weights.CLIPPreTrainedModel.to_bf16": "a documented method of the Flax models",

@@ -182,7 +182,7 @@ def _convert_from(seed: Seed) -> None:
 
 def _load(seed: Seed) -> None:
     """What `from_pretrained` does before any framework."""
-    for _, value in load_checkpoint(seed.opened, CLIPConfig).weights:
+    for value in load_checkpoint(seed.opened, CLIPConfig).weights.values():
         value.sum()
 
 

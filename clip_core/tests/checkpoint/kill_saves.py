@@ -73,7 +73,7 @@ def found(directory: Path) -> str:
     try:
         loaded = load_checkpoint(directory, CLIPConfig)
         which = next(name for name, config in CONFIGS.items() if config == loaded.config)
-        for name, value in loaded.weights:
+        for name, value in loaded.weights.items():
             np.testing.assert_array_equal(value, WEIGHTS[which][name])
     except Exception as error:
         return repr(error)
