@@ -39,7 +39,7 @@ class PretrainedModel:
     config: Any
 
     @staticmethod
-    def to_array(parameter: Any) -> NDArray[Any]:
+    def to_array(parameter: Any, /) -> NDArray[Any]:
         """The values of a parameter of the framework, in its layout; each backend's own."""
         raise NotImplementedError
 

@@ -73,11 +73,11 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     ) -> None:
         super().__init__()
         self.config = self.checked_config(config)
-        wanted = {"device": torch.get_default_device(), "dtype": torch_dtype(dtype)}
+        device, dtype = torch.get_default_device(), torch_dtype(dtype)
         with torch.device("meta"):  # neither memory nor random numbers for weights that are set next
             self.make_layers(config)
         for owner, leaf, value in self.initial_values(seed, weights):
-            setattr(owner, leaf, nn.Parameter(to_tensor(value).to(**wanted)))
+            setattr(owner, leaf, nn.Parameter(to_tensor(value).to(device, dtype)))
 
     @classmethod
     def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:

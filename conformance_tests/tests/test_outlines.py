@@ -28,6 +28,7 @@ OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
         "vision.CLIPVisionModel.call": "what upstream's Flax models lack comes after what they have",
         "vision.CLIPVisionModelWithProjection.call": "as CLIPVisionModel",
         "model.CLIPModel.call": "as CLIPVisionModel",
+        "weights.to_array": "what it reads is an nnx.Param",
     },
     "clip_tf": {
         "vision.CLIPVisionModel.call": "what upstream's TF models lack comes after what they have",
