@@ -24,6 +24,7 @@ SECTIONS = {
         "CLIPVisionModelOutput",
         "CLIPOutput",
     ),
+    "clip_core.pretrained": ("PretrainedModel",),
     "clip_torch": (),
     "clip_tf": (),
     "clip_flax": (),
