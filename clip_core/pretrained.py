@@ -15,13 +15,28 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, LazyWeights, load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import (
+    DEFAULT_MAX_SHARD_SIZE,
+    LazyWeights,
+    layout_of,
+    load_checkpoint,
+    save_checkpoint,
+)
 from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError
+from clip_core.errors import InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weights
 from clip_core.schemes import Scheme
-from clip_core.weights import AXES, Layout, WeightSpec, match_weights, permutation, weight_specs
+from clip_core.weights import (
+    AXES,
+    DTYPES,
+    WeightSpec,
+    match_weights,
+    mismatch_message,
+    permutation,
+    weight_specs,
+)
 
 Weights: TypeAlias = Mapping[str, NDArray[Any]]
 
@@ -63,14 +78,69 @@ class PretrainedModel:
         """The entries of the weight table that this model has."""
         return weight_specs(self.config, projection=self.has_projection)
 
-    def named_weights(self) -> Weights:
-        """The weights by their names in checkpoints, in the layout of checkpoints; each is converted when asked for."""
-        return _NamedWeights(self)
+    def held_parameters(self) -> dict[str, Any]:
+        """All that the model computes with, by the framework's own names; each backend's own."""
+        raise NotImplementedError
+
+    def parameter(self, owner: Any, leaf: str) -> Any:
+        """The parameter of that name in a module."""
+        return getattr(owner, leaf)
 
     def place(self, spec: WeightSpec) -> tuple[Any, str, str]:
         """The module that owns a weight, the parameter's name in it and the order of its axes."""
         path, leaf, axes = self.scheme.place(spec)
         return module_at(self, path), leaf, axes
+
+    def named_weights(self) -> LazyWeights:
+        """The weights by their names in checkpoints, in the layout of checkpoints; each is converted when asked for.
+
+        Raises:
+            AttributeError, LookupError: the model has lost one of them.
+        """
+        return LazyWeights({spec.name: self._tensor(spec) for spec in self.weight_specs()})
+
+    def _tensor(self, spec: WeightSpec) -> Tensor:
+        owner, leaf, axes = self.place(spec)
+        order = permutation(axes, AXES[spec.kind])
+        found = self.parameter(owner, leaf)
+        shape = tuple(found.shape[axis] for axis in order) if len(found.shape) == len(order) else tuple(found.shape)
+        dtype = np.dtype(str(getattr(found.dtype, "name", found.dtype)).removeprefix("torch."))
+        return Tensor(dtype, shape, lambda: np.transpose(self.to_array(self.parameter(owner, leaf)), order))
+
+    def check_saveable(self) -> None:
+        """Compares the model with what a checkpoint of its configuration holds.
+
+        Raises:
+            WeightMismatchError: something would be lost, or be read as something else: a layer that is gone, a changed
+                shape, quantised weights, an adapter, an additional head. All is in one list.
+        """
+        problems, read = [], []
+        for spec in self.weight_specs():
+            try:
+                owner, leaf, _ = self.place(spec)
+                read.append(getattr(owner, leaf))
+                tensor = self._tensor(spec)
+            except (AttributeError, LookupError, TypeError) as error:
+                problems.append(f"- {spec.name} {list(spec.shape)}: cannot be read: {error}")
+                continue
+            if tensor.shape != spec.shape or tensor.dtype.name not in DTYPES:
+                problems.append(f"- {spec.name} {list(spec.shape)}: of the configuration, {', '.join(DTYPES)}")
+                problems.append(f"+ {spec.name} {list(tensor.shape)}: in the model, {tensor.dtype.name}")
+        known = {id(parameter) for parameter in read}
+        problems += [
+            f"+ {name} {list(parameter.shape)}: has no place in a checkpoint"
+            for name, parameter in self.held_parameters().items()
+            if id(parameter) not in known
+        ]
+        if problems:
+            raise WeightMismatchError(
+                mismatch_message(
+                    problems,
+                    f"{type(self).__name__}.save_pretrained: nothing was written, it would be another model",
+                    "Merge adapters into the weights, save what is additional by the framework's own means, and give "
+                    "the model the configuration of its shapes.",
+                )
+            )
 
     def initial_values(self, seed: int, weights: Weights | None) -> Iterator[tuple[Any, str, NDArray[Any]]]:
         """Owner, parameter name and value, in the framework's layout, of every weight of a new model.
@@ -137,7 +207,12 @@ class PretrainedModel:
     def save_pretrained(
         self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
     ) -> None:
-        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``."""
+        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
+
+        Raises:
+            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
+        """
+        self.check_saveable()
         save_checkpoint(
             save_directory,
             self.config,
@@ -160,49 +235,7 @@ class PretrainedModel:
                 getattr(self, tower).encoder.gradient_checkpointing = value
 
 
-class _NamedWeights(Mapping[str, NDArray[Any]]):
-    """The weights of a model by their names in checkpoints."""
-
-    def __init__(self, model: PretrainedModel) -> None:
-        self._model = model
-        self._specs = {spec.name: spec for spec in model.weight_specs()}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        spec = self._specs[name]
-        owner, leaf, axes = self._model.place(spec)
-        return np.transpose(self._model.to_array(getattr(owner, leaf)), permutation(axes, AXES[spec.kind]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-
 def module_at(model: Any, path: str) -> Any:
     """The part of a model at a dotted path, where numbers are positions in lists; the model itself if it is empty."""
     steps = path.split(".") if path else []
     return reduce(lambda owner, step: owner[int(step)] if step.isdecimal() else getattr(owner, step), steps, model)
-
-
-def layout_of(weights: Mapping[str, Any]) -> Layout:
-    """Dtype and shape of weights in memory or in a checkpoint.
-
-    Raises:
-        InputTypeError: not a mapping from names to arrays of NumPy or JAX.
-    """
-    if isinstance(weights, LazyWeights):
-        return weights.layout()
-    if not isinstance(weights, Mapping):
-        raise InputTypeError(
-            f"weights: expected a mapping from names to NumPy arrays, got {type(weights).__name__}. "
-            "Pass a dict, such as dict(model.named_weights())."
-        )
-    try:
-        return {name: (np.dtype(value.dtype), tuple(value.shape)) for name, value in weights.items()}
-    except (AttributeError, TypeError):
-        odd = next(name for name, value in weights.items() if not isinstance(getattr(value, "dtype", None), np.dtype))
-        raise InputTypeError(
-            f"weights: expected NumPy arrays, got {type(weights[odd]).__name__} for {odd!r}. Convert it, for instance "
-            "with tensor.detach().cpu().numpy()."
-        ) from None

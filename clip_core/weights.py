@@ -185,7 +185,10 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
         elif dtype.name not in DTYPES:
             problems.append(f"+ {shown} {list(shape)}: {dtype.name}; weights are {', '.join(DTYPES)}, not quantised")
     if problems:
-        raise WeightMismatchError(_mismatch_message(problems, source))
+        what = f"{source}: the weights are not those of the configuration"
+        raise WeightMismatchError(
+            mismatch_message(problems, what, "Use the config.json that belongs to these weights.")
+        )
     return {name: found[name] for name in wanted}
 
 
@@ -197,11 +200,9 @@ def _absent_prefix(specs: tuple[WeightSpec, ...], stored: Iterable[str]) -> str:
     return f"{towers.pop()}."
 
 
-def _mismatch_message(problems: list[str], source: str) -> str:
+def mismatch_message(problems: list[str], what: str, advice: str) -> str:
+    """The message of a `WeightMismatchError`: what was compared, a list of ``-`` and ``+`` lines, what to do."""
     shown = problems[:40]
     more = [f"... and {len(problems) - len(shown)} more"] if len(problems) > len(shown) else []
     lines = "\n  ".join([*shown, *more])
-    return (
-        f"{source}: the weights are not those of the configuration "
-        f"(- expected, + found):\n  {lines}\nUse the config.json that belongs to these weights."
-    )
+    return f"{what} (- expected, + found):\n  {lines}\n{advice}"

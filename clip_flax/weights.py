@@ -108,6 +108,14 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
             save_directory, max_shard_size=max_shard_size
         )
 
+    def held_parameters(self) -> dict[str, Any]:
+        """All variables but those of random numbers."""
+        return {
+            ".".join(map(str, path)): node
+            for path, node in nnx.iter_graph(self)
+            if isinstance(node, nnx.Variable) and not isinstance(node, nnx.RngState)
+        }
+
     @property
     def params(self) -> dict[str, Any]:
         """The weights as a tree: nested dicts with the keys and array layouts of the Linen models of transformers 4.

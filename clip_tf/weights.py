@@ -110,6 +110,10 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
             raise InputTypeError(f"{type(self).__name__}: {error}; expected arguments or keys of {expected}.") from None
         return super().__call__(**named)
 
+    def held_parameters(self) -> dict[str, Any]:
+        """All variables but those of metrics and of random numbers."""
+        return {variable.path: variable for variable in self.weights}
+
     @property
     def input_signature(self) -> dict[str, keras.KerasTensor]:
         """Symbolic inputs of any batch size and text length, by name."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 from typing import Any, Self
 
 import ml_dtypes
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
@@ -28,7 +31,10 @@ def to_tensor(value: NDArray[Any]) -> Tensor:
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
     """The values of a tensor as an array; bfloat16 keeps its bits."""
-    tensor = tensor.detach().cpu().contiguous()
+    tensor = tensor.detach()
+    if hasattr(tensor, "full_tensor"):  # a DTensor: gathers, so every process of its mesh has to come here
+        tensor = tensor.full_tensor()
+    tensor = tensor.cpu().contiguous()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(_BFLOAT16)
     return tensor.numpy()
@@ -82,6 +88,48 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     @classmethod
     def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:
         return super().from_directory(directory, config=config, dtype=dtype).eval()
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
+    ) -> None:
+        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
+
+        Where the weights are spread over processes (FSDP2's DTensors), all of them call this and the first one writes.
+
+        Raises:
+            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
+        """
+        spread = any(hasattr(parameter, "full_tensor") for parameter in self.parameters())
+        if not spread or dist.get_rank() == 0:
+            super().save_pretrained(save_directory, max_shard_size=max_shard_size)
+        else:
+            self.check_saveable()
+            for _ in self.named_weights().values():  # each is gathered by all processes, in this order
+                pass
+        if spread:
+            dist.barrier()
+
+    def held_parameters(self) -> dict[str, Any]:
+        """Parameters and persistent buffers; those behind a parametrization or pruning are read through it."""
+        return {
+            name: value
+            for name, value in self.state_dict(keep_vars=True).items()
+            if ".parametrizations." not in name and not name.endswith(("_orig", "_mask"))
+        }
+
+    def parameter(self, owner: nn.Module, leaf: str) -> Tensor:
+        """The parameter of that name in a module; from where accelerate keeps it, if it was offloaded.
+
+        Raises:
+            LookupError: it has no values.
+        """
+        found: Tensor = getattr(owner, leaf)
+        if not found.is_meta:
+            return found
+        offloaded = getattr(getattr(owner, "_hf_hook", None), "weights_map", None)
+        if offloaded is None:
+            raise LookupError("it lies on the meta device, which holds no values")
+        return torch.as_tensor(offloaded[leaf])
 
     @property
     def device(self) -> torch.device:

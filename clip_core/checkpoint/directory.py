@@ -26,7 +26,7 @@ from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, weights_file
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
+from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError, InputTypeError
 from clip_core.weights import Layout, match_weights, weight_specs
 
 DEFAULT_MAX_SHARD_SIZE = "5GB"
@@ -55,6 +55,28 @@ class LazyWeights(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._tensors)
+
+
+def layout_of(weights: Mapping[str, Any]) -> Layout:
+    """Dtype and shape of weights in memory or in a checkpoint.
+
+    Raises:
+        InputTypeError: not a mapping from names to arrays of NumPy or JAX.
+    """
+    if isinstance(weights, LazyWeights):
+        return weights.layout()
+    if not isinstance(weights, Mapping):
+        raise InputTypeError(
+            f"weights: expected a mapping from names to NumPy arrays, got {type(weights).__name__}. "
+            "Pass a dict, such as dict(model.named_weights())."
+        )
+    odd = [name for name, value in weights.items() if not isinstance(getattr(value, "dtype", None), np.dtype)]
+    if odd:
+        raise InputTypeError(
+            f"weights: expected NumPy arrays, got {type(weights[odd[0]]).__name__} for {odd[0]!r}. Convert it, for "
+            "instance with tensor.detach().cpu().numpy()."
+        )
+    return {name: (value.dtype, tuple(value.shape)) for name, value in weights.items()}
 
 
 class StoredWeights(LazyWeights):
@@ -177,7 +199,7 @@ def save_checkpoint(
     if directory.is_file():
         raise InputError(f"{directory} is a file; expected a directory to save the checkpoint in.")
     directory.mkdir(parents=True, exist_ok=True)
-    layout = {name: (np.asarray(value).dtype, np.asarray(value).shape) for name, value in weights.items()}
+    layout = layout_of(weights)
     shards = plan_shards(layout, parse_size(max_shard_size))
     finish_switch(directory)
     files = [SINGLE_FILE] if len(shards) == 1 else _shard_names(directory, len(shards))

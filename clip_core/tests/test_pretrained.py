@@ -39,6 +39,17 @@ class ArrayModel(PretrainedModel):
     def to_array(parameter):
         return parameter
 
+    def held_parameters(self):
+        return dict(arrays_in(self, ""))
+
+
+def arrays_in(module, prefix):
+    for name, value in vars(module).items():
+        if isinstance(value, np.ndarray):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Numbered):
+            yield from arrays_in(value, f"{prefix}{name}.")
+
 
 class Numbered(SimpleNamespace):
     """A module that is also a list of modules."""
@@ -113,6 +124,44 @@ def test_a_saved_model_is_loaded_again(tmp_path, size):
     assert_same(ArrayModel.from_directory(tmp_path).named_weights(), WEIGHTS)
     text = TextArrayModel.from_pretrained(tmp_path)
     assert text.config == DISTINCT.text_config.__class__(**{**vars(DISTINCT.text_config), "projection_dim": 18})
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (
+            lambda model: setattr(model, "head", np.zeros((3, 5))),
+            ["+ head [3, 5]: has no place in a checkpoint"],
+        ),
+        (
+            lambda model: setattr(model.text_projection, "bias", np.zeros(18)),
+            ["+ text_projection.bias [18]: has no place"],
+        ),
+        (
+            lambda model: delattr(model.text_model.encoder.layers, "1"),
+            ["- text_model.encoder.layers.1.layer_norm1.weight [24]: cannot be read: "],
+        ),
+        (
+            lambda model: setattr(model.text_model.embeddings.token_embedding, "embeddings", np.zeros((5, 24))),
+            [
+                "- text_model.embeddings.token_embedding.weight [",
+                "+ text_model.embeddings.token_embedding.weight [5, 24]: in the model, float64",
+            ],
+        ),
+        (
+            lambda model: setattr(model.text_projection, "kernel", np.zeros((24, 18), np.int8)),
+            ["+ text_projection.weight [18, 24]: in the model, int8"],
+        ),
+    ],
+)
+def test_what_a_checkpoint_cannot_hold_is_named_and_nothing_is_written(tmp_path, change, lines):
+    model = ArrayModel(DISTINCT, weights=WEIGHTS)
+    change(model)
+    with pytest.raises(WeightMismatchError, match=r"ArrayModel\.save_pretrained: nothing was written") as error:
+        model.save_pretrained(tmp_path / "checkpoint")
+    for line in lines:
+        assert line in str(error.value)
+    assert not (tmp_path / "checkpoint").exists()
 
 
 def test_dtype_auto_is_that_of_the_stored_weights(tmp_path):

@@ -42,10 +42,13 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
         "weights.to_tensor": "a Keras variable assigns an array",
         "weights.torch_dtype": "is dtype_policy",
         "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
+        "weights.CLIPPreTrainedModel.save_pretrained": "only torch's weights are spread over processes",
+        "weights.CLIPPreTrainedModel.parameter": "only torch's can lie on the meta device",
         "weights.CLIPPreTrainedModel.device": "TensorFlow places each operation",
         "weights.CLIPPreTrainedModel.dtype": "keras.Model has it",
     },
     "clip_flax": {
+        "weights.CLIPPreTrainedModel.parameter": "only torch's can lie on the meta device",
         "vision.interpolation_matrix": "a NumPy array is a constant of a trace",
         "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
         "weights.to_tensor": "jnp.asarray",
