@@ -76,7 +76,6 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "layers.embedding": "made with dtype and no_weight",
         "layers.sizes": "of an export's symbolic shapes",
         "weights.jax_dtype": "torch_dtype of JAX",
-        "weights.CLIPPreTrainedModel.save_pretrained": "params=, of the documented functional form",
         "weights.CLIPPreTrainedModel.params": "the documented functional form",
         "weights.CLIPPreTrainedModel.with_params": "the documented functional form",
         "weights.CLIPPreTrainedModel.to_bf16": "a documented method of the Flax models",
