@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from clip_core.backends import BACKENDS
 from clip_core.errors import InputError, InputTypeError, MissingExtraError
 
-# return_tensors name -> (module to import, extra that installs it)
-_FRAMEWORKS = {"pt": ("torch", "torch"), "tf": ("tensorflow", "tf"), "jax": ("jax.numpy", "flax")}
-TENSOR_TYPES = ("np", *_FRAMEWORKS)
+_BACKEND_OF = {backend.tensor_type: backend for backend in BACKENDS.values()}
+TENSOR_TYPES = ("np", *_BACKEND_OF)
 
 
 def to_tensors(value: Any, tensor_type: str) -> Any:
@@ -39,7 +39,7 @@ def to_tensors(value: Any, tensor_type: str) -> Any:
     framework = _import_framework(tensor_type)
     if tensor_type == "pt":
         return framework.tensor(array)
-    return framework.constant(array) if tensor_type == "tf" else framework.asarray(array)
+    return framework.constant(array) if tensor_type == "tf" else framework.numpy.asarray(array)
 
 
 def check_tensor_type(tensor_type: str | None) -> None:
@@ -49,11 +49,11 @@ def check_tensor_type(tensor_type: str | None) -> None:
 
 
 def _import_framework(tensor_type: str) -> Any:
-    module, extra = _FRAMEWORKS[tensor_type]
+    backend = _BACKEND_OF[tensor_type]
     try:
-        return importlib.import_module(module)
+        return importlib.import_module(backend.modules[0])
     except ImportError:
-        raise MissingExtraError(module.partition(".")[0], extra, f"return_tensors={tensor_type!r}") from None
+        raise MissingExtraError(backend.modules[0], backend.name, f"return_tensors={tensor_type!r}") from None
 
 
 class BatchFeature(dict[str, Any]):

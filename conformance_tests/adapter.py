@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core import backends
 from clip_core.config import CLIPConfig
 from clip_core.weights import WeightSpec, weight_specs
 
-BACKENDS = ("torch", "tf", "flax")
+BACKENDS = tuple(backends.BACKENDS)
 CLASSES = {
     "model": "CLIPModel",
     "text": "CLIPTextModel",

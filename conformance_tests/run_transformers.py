@@ -12,15 +12,14 @@ import numpy as np
 import transformers
 from numpy.typing import NDArray
 
+from clip_core.backends import BACKENDS
 from conformance_tests.adapter import CLASSES, flat
 from conformance_tests.jobs import Job, main
-
-PREFIX = {"torch": "", "tf": "TF", "flax": "Flax"}
 
 
 @lru_cache(maxsize=1)
 def _loaded(framework: str, kind: str, checkpoint: str) -> Any:
-    model_class = getattr(transformers, PREFIX[framework] + CLASSES[kind])
+    model_class = getattr(transformers, BACKENDS[framework].class_prefix + CLASSES[kind])
     if framework == "torch":
         return model_class.from_pretrained(checkpoint, attn_implementation="eager").eval()
     return model_class.from_pretrained(checkpoint, from_pt=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_core.backends import BACKENDS
 from clip_core.checkpoint.files import write_text_atomically
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.tokenizer.tokenizer import CLIPTokenizer
@@ -23,19 +24,14 @@ from pretraining.icons import TEST_STYLE
 from pretraining.render import Drawings, load_drawings
 
 CHECKPOINT = Path(__file__).parents[1] / "clip_core" / "embedded" / "triclip-emoji"
-MODELS = {
-    "torch": ("clip_torch", "CLIPModel"),
-    "tf": ("clip_tf", "TFCLIPModel"),
-    "flax": ("clip_flax", "FlaxCLIPModel"),
-}
 TEMPLATE = "{}"
 CHUNK = 256
 
 
 def similarities(checkpoint: Path, backend: str, drawings: Drawings, names: list[str]) -> np.ndarray:
     """Cosines ``[drawing, name]`` by one backend."""
-    module, class_name = MODELS[backend]
-    model = getattr(importlib.import_module(module), class_name).from_pretrained(checkpoint)
+    package, prefix = BACKENDS[backend].package, BACKENDS[backend].class_prefix
+    model = getattr(importlib.import_module(package), f"{prefix}CLIPModel").from_pretrained(checkpoint)
     tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
     processor = CLIPImageProcessor.from_pretrained(checkpoint)
     tokens = tokenizer(names, padding=True, truncation=True, return_tensors="np")
@@ -103,7 +99,7 @@ def compare(folder: Path, drawings: Drawings, concepts: tuple[Concept, ...]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
-    parser.add_argument("--backend", choices=sorted(MODELS), default="torch")
+    parser.add_argument("--backend", choices=BACKENDS, default="torch")
     parser.add_argument("--compare", action="store_true", help="compare the backends that have run")
     arguments = parser.parse_args()
     folder, concepts = CACHE / "evaluation", load_concepts()

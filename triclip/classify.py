@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -10,21 +11,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from clip_core.backends import BACKENDS, choose_backend
 from clip_core.checkpoint.locating import EMBEDDED_NAME
 from triclip.images import Picture, batches, find_images, read_ahead
-from triclip.labels import fill_templates, merge_labels, parse_labels
+from triclip.labels import DEFAULT_TEMPLATE, fill_templates, merge_labels, parse_labels
 from triclip.progress import progress
+from triclip.quiet import quiet_framework
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from triclip.backends import Encoder, Features
+    from triclip.encoder import Encoder
+    from triclip.engines import Vectors
 
-    Logits = NDArray[np.float64]
+    Logits = NDArray[np.float32]
     Result = tuple[Picture, Logits | None]
-
-DEFAULT_TEMPLATE = "a photo of a {}"
 
 _EPILOG = """\b
 Exit code: 0 all pictures were classified, 1 some could not be read,
@@ -51,9 +53,7 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
     f"[default: {DEFAULT_TEMPLATE}]",
 )
 @click.option("--model", metavar="DIR|NAME", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
-@click.option(
-    "--backend", type=click.Choice(["torch", "tf", "flax"]), help="Computes with it.  [default: the first installed]"
-)
+@click.option("--backend", type=click.Choice(list(BACKENDS)), help="Computes with it.  [default: the first installed]")
 @click.option("--top", metavar="K", type=click.IntRange(min=1), default=5, show_default=True, help="How many labels.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per picture and line, in UTF-8.")
 @click.option("--batch-size", metavar="N", type=click.IntRange(min=1), default=32, show_default=True)
@@ -77,8 +77,9 @@ def classify(
     names = _gather_labels(labels, labels_file)
     prompts = fill_templates(names, templates)
     files = find_images(images)
-    encoder = _load(model, backend)
-    label_embeds = _embed_labels(encoder, prompts, len(templates), batch_size)
+    encoder = _load(model, choose_backend(backend))
+    _note_long_prompts(encoder, prompts)
+    label_embeds = encoder.encode_labels(names, templates, batch_size=batch_size, truncate=True)
     unread = 0
     with progress(len(files), "pictures", long=len(files) > batch_size) as shown:
         for batch in batches(read_ahead(files, encoder.prepare_image, 2 * batch_size), batch_size):
@@ -112,34 +113,31 @@ def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[
     return names
 
 
-def _load(model: str, backend: str | None) -> Encoder:
-    from triclip.backends import choose_backend, load_encoder
+def _load(model: str, backend: str) -> Encoder:
+    from triclip.encoder import load
 
-    return load_encoder(model, choose_backend(backend))
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the command decides, whatever the user's own programs use
+    with quiet_framework():
+        return load(model, backend)
 
 
-def _embed_labels(encoder: Encoder, prompts: list[str], templates: int, batch_size: int) -> Features:
-    """One unit vector per label: the mean of those of its templates (CLIP paper, section 3.1.4)."""
-    from triclip.backends import unit_length
-
-    texts = encoder.prepare_texts(prompts)
-    if texts.cut:
+def _note_long_prompts(encoder: Encoder, prompts: list[str]) -> None:
+    cut = encoder.too_long(prompts)
+    if cut:
         context = encoder.config.text_config.max_position_embeddings
         click.echo(
-            f"Note: {len(texts.cut)} of {len(prompts)} label texts are longer than the {context} tokens that the model "
-            f"reads; what is beyond does not count. The first: {prompts[texts.cut[0]]!r}",
+            f"Note: {len(cut)} of {len(prompts)} label texts are longer than the {context} tokens that the model "
+            f"reads; what is beyond does not count. The first: {prompts[cut[0]]!r}",
             err=True,
         )
-    embeds = encoder.encode_texts(texts, batch_size)  # [label * template, embed]
-    return unit_length(embeds.reshape(-1, templates, embeds.shape[-1]).mean(axis=1))  # [label, embed]
 
 
-def _classify(encoder: Encoder, label_embeds: Features, pictures: Sequence[Picture]) -> list[Result]:
+def _classify(encoder: Encoder, label_embeds: Vectors, pictures: Sequence[Picture]) -> list[Result]:
     """Logits of one batch, in its order."""
     import numpy as np
 
     pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
-    logits = iter(encoder.logits(encoder.encode_images(np.stack(pixels)), label_embeds) if pixels else ())
+    logits = iter(encoder.logits(encoder.encode_pixels(np.stack(pixels)), label_embeds) if pixels else ())
     return [(picture, None if picture.pixels is None else next(logits)) for picture in pictures]
 
 
@@ -147,8 +145,9 @@ def best_labels(labels: Sequence[str], logits: Logits, top: int) -> list[dict[st
     """The ``top`` labels with the largest logits, best first, with their probabilities among all labels."""
     import numpy as np
 
-    weights = np.exp(logits - logits.max())
-    probabilities = weights / weights.sum()
+    from triclip.encoder import softmax
+
+    probabilities = softmax(logits)
     order = np.argsort(-logits, kind="stable")[:top]
     return [
         {"label": labels[i], "probability": float(probabilities[i]), "logit": float(logits[i])} for i in order.tolist()

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import click
 
+import triclip
 from clip_core.errors import CLIPError
 
-_COMMANDS = {
-    "classify": "Say which of your labels each picture shows.",
-    "convert": "Rewrite a checkpoint in another format, bit for bit.",
-    "inspect": "Say what a checkpoint is.",
-    "diff": "Compare two checkpoints, weight by weight.",
-    "verify": "Check that a checkpoint is whole and computes the same everywhere.",
-}
-"""Name of each subcommand, which is also its function, and the line that --help shows."""
 
-_MODULES = dict.fromkeys(("convert", "inspect", "diff", "verify"), "weights_convert.cli")
-"""Where a subcommand's function is, if not in the module of its name beside this one."""
+def _classify() -> click.Command:
+    from triclip.classify import classify
+
+    return classify
+
+
+def _convert() -> click.Command:
+    from weights_convert.cli import convert
+
+    return convert
+
+
+def _inspect() -> click.Command:
+    from weights_convert.cli import inspect
+
+    return inspect
+
+
+def _diff() -> click.Command:
+    from weights_convert.cli import diff
+
+    return diff
+
+
+def _verify() -> click.Command:
+    from weights_convert.cli import verify
+
+    return verify
+
+
+class Subcommand(NamedTuple):
+    """What imports a subcommand, and the line that --help shows of it."""
+
+    load: Callable[[], click.Command]
+    summary: str
+
+
+_SUBCOMMANDS = {
+    "classify": Subcommand(_classify, "Say which of your labels each picture shows."),
+    "convert": Subcommand(_convert, "Rewrite a checkpoint in another format, bit for bit."),
+    "inspect": Subcommand(_inspect, "Say what a checkpoint is."),
+    "diff": Subcommand(_diff, "Compare two checkpoints, weight by weight."),
+    "verify": Subcommand(_verify, "Check that a checkpoint is whole and computes the same everywhere."),
+}
 
 
 class CannotRun(click.ClickException):
@@ -32,17 +67,14 @@ class LazyGroup(click.Group):
     """A group that lists its subcommands without importing them, and shows errors of Triclip as one message."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(_SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(_MODULES.get(cmd_name, f"triclip.{cmd_name}")), cmd_name)
-        return command
+        return _SUBCOMMANDS[cmd_name].load() if cmd_name in _SUBCOMMANDS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl([(name, command.summary) for name, command in _SUBCOMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -51,8 +83,21 @@ class LazyGroup(click.Group):
             raise CannotRun(str(error)) from error
 
 
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        click.echo(f"triclip, version {triclip.__version__}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="triclip", prog_name="triclip")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """CLIP for PyTorch, Keras/TensorFlow and JAX/Flax: one checkpoint, the same answers.
 

@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import click
 
+from clip_core.backends import BACKENDS
 from clip_core.checkpoint.locating import EMBEDDED_NAME
 
 SAMPLES = Path(__file__).parent / "samples"
-BACKENDS = ("torch", "tf", "flax")
 LARGEST_DIFFERENCE = 1e-3
 """Of logits, between backends; float32 rounding makes about 1e-4 of it at a logit scale of 100."""
 
@@ -101,7 +101,7 @@ def largest_difference(answers: Sequence[Answer]) -> float:
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
 def main(backends: tuple[str, ...], model: str, samples: Path, top: int) -> None:
     """Classify the sample pictures in every backend and compare the answers."""
-    names = backends or BACKENDS
+    names = backends or tuple(BACKENDS)
     expected = expected_labels(samples)
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(names, pool.map(lambda name: ask(name, model, samples), names), strict=True))

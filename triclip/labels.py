@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from clip_core.errors import InputError
 
+DEFAULT_TEMPLATE = "a photo of a {}"
+
 
 def parse_labels(content: bytes, source: str) -> list[str]:
     """The labels of a file: UTF-8, one per line; blank lines and lines that begin with ``#`` do not count.

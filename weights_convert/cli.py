@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from clip_core.backends import BACKENDS
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from weights_convert import comparison, conversion, inspection, verification
 from weights_convert.opening import FORMATS
-from weights_convert.outputs import BACKENDS
 
 if TYPE_CHECKING:
     from weights_convert.comparison import Difference

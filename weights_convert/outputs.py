@@ -7,31 +7,24 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
+from clip_core.backends import choose_backend, installed_backends
 from clip_core.checkpoint.tensors import Array
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CheckpointError, InputError, MissingExtraError
+from clip_core.errors import CheckpointError
 from weights_convert.formats.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
 
-BACKENDS = {"torch": ("torch",), "flax": ("jax", "flax"), "tf": ("tensorflow", "keras")}
-"""Of each backend, which is also the name of its extra, the modules that it needs."""
 LARGEST_DIFFERENCE = 2e-4
 """What two frameworks may differ by, relative to the largest value of an output or to 1: float32 on a CPU, at the
 temperature 100 of trained models."""
 _ROWS = 3
 _SECONDS = 1800
-
-
-def installed_backends() -> list[str]:
-    """The backends whose framework is installed."""
-    return [name for name, modules in BACKENDS.items() if all(find_spec(module) for module in modules)]
 
 
 def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
@@ -41,15 +34,10 @@ def choose_backends(wanted: Sequence[str]) -> tuple[str, ...]:
         InputError: no backend has such a name.
         MissingExtraError: it is not installed, or none is.
     """
-    installed = installed_backends()
-    for name in wanted:
-        if name not in BACKENDS:
-            raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}.")
-        if name not in installed:
-            raise MissingExtraError(BACKENDS[name][0], name, f"the backend {name}")
-    if not wanted and not installed:
-        raise MissingExtraError("torch (or jax and flax, or tensorflow)", "torch", "running a model")
-    return tuple(wanted) or tuple(installed[:2])
+    if wanted:
+        return tuple(choose_backend(name) for name in wanted)
+    choose_backend(None)  # raises if none is installed
+    return tuple(installed_backends()[:2])
 
 
 def check_outputs(source: Model, result: Model, backends: Sequence[str], *, exact: bool) -> dict[str, dict[str, float]]:

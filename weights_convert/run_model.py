@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-_CLASS_PREFIXES = {"torch": "", "tf": "TF", "flax": "Flax"}
+from clip_core.backends import BACKENDS
+
 _OUTPUTS = (
     "logits_per_image",
     "logits_per_text",
@@ -29,8 +30,8 @@ _OUTPUTS = (
 def main(directory: Path, backend: str, architecture: str) -> None:
     """Loads the model, calls it and writes its outputs as float32."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    package = import_module(f"clip_{backend}")
-    model = getattr(package, _CLASS_PREFIXES[backend] + architecture).from_pretrained(directory)
+    package, class_name = import_module(BACKENDS[backend].package), BACKENDS[backend].class_prefix + architecture
+    model = getattr(package, class_name).from_pretrained(directory)
     with np.load(directory / "inputs.npz") as loaded:
         inputs: dict[str, Any] = dict(loaded)
     context: Any = nullcontext()

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from clip_core.backends import installed_backends
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
 from weights_convert.hashing import Manifest
 from weights_convert.model import AnyConfig
 from weights_convert.opening import open_source
-from weights_convert.outputs import choose_backends, compared, installed_backends, run_model
+from weights_convert.outputs import choose_backends, compared, run_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from clip_core.backends import BACKENDS
 from clip_core.errors import CLIPError, ImageError, InputError, InputTypeError
 
 Pixels: TypeAlias = np.ndarray
@@ -198,10 +199,10 @@ def _to_numpy(candidate: Any, name: str) -> Pixels:
 
 
 def _framework_of(candidate: object) -> str | None:
-    for framework, class_name in (("torch", "Tensor"), ("tensorflow", "Tensor"), ("jax", "Array")):
-        array_class = getattr(sys.modules.get(framework), class_name, None)
-        if array_class is not None and isinstance(candidate, array_class):
-            return framework
+    for backend in BACKENDS.values():
+        tensor_class = getattr(sys.modules.get(backend.modules[0]), backend.tensor_class, None)
+        if tensor_class is not None and isinstance(candidate, tensor_class):
+            return backend.modules[0]
     return None
 
 

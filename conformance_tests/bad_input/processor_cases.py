@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from clip_core import CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
+from clip_core.backends import choose_backend
 from clip_core.errors import ConfigError, ImageError, InputError, InputTypeError, MissingExtraError
 from clip_core.image.inputs import load_image
 from conformance_tests.bad_input.case import Bench, case
-from triclip.backends import choose_backend
 
 
 @case("a picture that is not there", ImageError, "gone.png", "no such file")
@@ -180,7 +180,7 @@ def _(bench: Bench) -> None:
         CLIPProcessor.from_pretrained(bench.directory, use_fast=True)
 
 
-@case("a backend of the command that does not exist", InputError, "expected one of torch, flax, tf", "got 'mlx'")
+@case("a backend of the command that does not exist", InputError, "expected one of torch, tf, flax", "got 'mlx'")
 def _(bench: Bench) -> None:
     choose_backend("mlx")
 
@@ -192,5 +192,5 @@ def _(bench: Bench) -> None:
     "pip install 'triclip[flax]'",
 )
 def _(bench: Bench) -> None:
-    with mock.patch("triclip.backends.find_spec", return_value=None):
+    with mock.patch("clip_core.backends.find_spec", return_value=None):
         choose_backend("flax")

@@ -20,13 +20,13 @@ import pytest
 import clip_core.interpolation
 import clip_core.outputs
 from clip_core import pretrained
+from clip_core.backends import BACKENDS
 from clip_core.checkpoint.directory import LazyWeights, LoadedCheckpoint
 from clip_core.checkpoint.tensors import constant
 from clip_core.initialization import draw_weights
 from clip_core.pretrained import PretrainedModel
 
 CALL = {"torch": "forward", "tf": "call", "flax": "__call__"}
-PREFIX = {"torch": "", "tf": "TF", "flax": "Flax"}
 
 
 class Seeder:
@@ -65,7 +65,7 @@ class Seeder:
     @property
     def model_class(self) -> Any:
         """The class of the full model."""
-        return getattr(self.model, f"{PREFIX[self.backend]}CLIPModel")
+        return getattr(self.model, f"{BACKENDS[self.backend].class_prefix}CLIPModel")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Defect:
     caught_by: str
     seed: Callable[[Seeder], None]
     case: str = "base"
-    backends: tuple[str, ...] = ("torch", "tf", "flax")
+    backends: tuple[str, ...] = tuple(BACKENDS)
 
 
 def stored_otherwise(change: Callable[[str, Any], Any]) -> Callable[[Seeder], None]:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +13,9 @@ FRAMEWORKS = ("torch", "tensorflow", "keras", "jax", "flax", "transformers")
 @pytest.mark.parametrize(
     "statement",
     [
+        "import triclip",
+        "import triclip; triclip.__version__",
+        "import triclip; triclip.load, triclip.Encoder",
         "import clip_core",
         "from clip_core import *",
         "from triclip.cli import main; main(['--help'], standalone_mode=False)",
@@ -28,7 +32,7 @@ def test_no_framework_is_imported(statement: str) -> None:
 def test_help_lists_each_command_with_its_own_short_help() -> None:
     result = CliRunner().invoke(cli.main, ["--help"])
     assert result.exit_code == 0
-    for name, summary in cli._COMMANDS.items():
+    for name, (_, summary) in cli._SUBCOMMANDS.items():
         command = cli.main.get_command(None, name)
         assert command is not None
         assert command.get_short_help_str(200) == summary
@@ -53,3 +57,30 @@ def test_the_installed_command_is_this_one() -> None:
 
     (command,) = entry_points(group="console_scripts", name="triclip")
     assert command.value == "triclip.cli:main"
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, triclip; assert not {'numpy', 'PIL', 'click'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_checkout_that_is_not_installed_has_its_own_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tomllib
+    from importlib.metadata import PackageNotFoundError
+
+    from triclip import version
+
+    def not_installed(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(version, "installed_version", not_installed)
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert version.version() == declared["project"]["version"]
+
+
+def test_a_name_that_is_not_exported_is_an_attribute_error() -> None:
+    import triclip
+
+    assert sorted(dir(triclip)) == sorted(triclip.__all__)
+    with pytest.raises(AttributeError, match="'triclip' has no attribute 'nonsense'"):
+        triclip.nonsense  # noqa: B018

@@ -57,7 +57,7 @@ def test_verify_runs_a_backend(source):
 
 
 def test_verify_without_any_framework_checks_the_files(source, monkeypatch):
-    monkeypatch.setattr("weights_convert.outputs.find_spec", lambda name: None)
+    monkeypatch.setattr("clip_core.backends.find_spec", lambda name: None)
     found = triclip("verify", source)
     assert found.exit_code == 0, found.output
     assert "no framework was run: nothing to compare" in found.output

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from clip_core import backends
 from clip_core.config import CLIPTextConfig
 from clip_core.errors import CheckpointError, InputError, MissingExtraError
 from weights_convert import convert, open_source, outputs
@@ -28,11 +29,11 @@ def test_every_fixed_text_has_its_end(end):
 
 
 def test_backends_are_chosen_among_the_installed(monkeypatch):
-    monkeypatch.setattr(outputs, "find_spec", lambda name: name in ("torch", "jax"))
+    monkeypatch.setattr(backends, "find_spec", lambda name: name in ("torch", "jax"))
     assert outputs.choose_backends(()) == ("torch",)
     with pytest.raises(MissingExtraError, match=r"triclip\[flax\]"):
         outputs.choose_backends(["flax"])
-    with pytest.raises(InputError, match="expected one of torch, flax, tf"):
+    with pytest.raises(InputError, match="expected one of torch, tf, flax"):
         outputs.choose_backends(["mxnet"])
 
 
@@ -59,7 +60,7 @@ def test_a_change_of_dtype_is_run_from_the_source_and_has_no_limit(source, tmp_p
         return {"logits": np.full(1, 0.1 * len(ran))}
 
     monkeypatch.setattr(outputs, "run_model", answer)
-    monkeypatch.setattr(outputs, "find_spec", lambda name: name in ("torch", "jax", "flax"))
+    monkeypatch.setattr(backends, "find_spec", lambda name: name in ("torch", "jax", "flax"))
     done = convert(source, tmp_path / "out", to="hf", dtype="float16", verify="outputs")
     assert ran == ["float32", "float16"]
     assert done.output_differences == {"torch-flax": {"logits": pytest.approx(0.1)}}

@@ -1,0 +1,290 @@
+"""Images and texts to vectors, with any checkpoint and in any backend: NumPy arrays come out, no framework shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.backends import choose_backend
+from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checks import check_pixel_input, check_text_values
+from clip_core.config import CLIPConfig
+from clip_core.errors import BackendError, CLIPError, InputError, InputTypeError
+from clip_core.image.inputs import errors_naming, load_image
+from clip_core.processor import CLIPProcessor
+from triclip.engines import Engine, Vectors, open_engine
+from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts
+from triclip.labels import DEFAULT_TEMPLATE, fill_templates
+
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+
+
+def load(
+    name_or_path: str | PathLike[str], backend: str | None = None, device: str | None = None, dtype: str | None = None
+) -> Encoder:
+    """A checkpoint, ready to encode images and texts.
+
+    Args:
+        name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
+        backend: ``"torch"``, ``"tf"`` or ``"flax"``; the first installed of torch, flax, tf unless given.
+        device: ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"/GPU:0"``; a GPU if there is one unless
+            given.
+        dtype: of weights and computation: ``"float32"`` unless given, ``"bfloat16"``, ``"float16"``, or ``"auto"``,
+            which is that of the stored weights. Vectors are float32 in any case.
+
+    Raises:
+        CheckpointError, ConfigError: the checkpoint is not there or broken.
+        MissingExtraError, BackendError: the framework is not installed, or not as it is needed.
+        InputError: no such backend or device.
+        InputTypeError: no such dtype.
+    """
+    backend, dtype = choose_backend(backend), "float32" if dtype is None else dtype
+    if dtype not in DTYPES:
+        raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
+    directory = resolve_checkpoint(name_or_path, part="weights")
+    processor = CLIPProcessor.from_pretrained(directory)
+    try:
+        engine = open_engine(backend, directory, device, dtype)
+    except CLIPError:
+        raise
+    except ImportError as error:
+        raise BackendError(
+            f"the backend {backend} is installed but cannot be imported: {error}. "
+            f"Install it anew: pip install --force-reinstall 'triclip[{backend}]'"
+        ) from error
+    return Encoder(os.fspath(name_or_path), backend, processor, engine)
+
+
+class Encoder:
+    """A checkpoint in one framework. `load` makes it.
+
+    Where images or texts are asked for, one may stand for a list of one. All vectors are float32; ``normalize=False``
+    gives them as the model projects them, otherwise they have length 1.
+
+    Attributes:
+        name: of the checkpoint, as it was given to `load`.
+        backend: which framework computes.
+        processor: of the checkpoint.
+    """
+
+    def __init__(self, name: str, backend: str, processor: CLIPProcessor, engine: Engine) -> None:
+        self.name = name
+        self.backend = backend
+        self.processor = processor
+        self._engine = engine
+
+    @property
+    def config(self) -> CLIPConfig:
+        """The configuration of the model."""
+        config: CLIPConfig = self._engine.model.config
+        return config
+
+    @property
+    def device(self) -> str:
+        """Where the model computes, such as ``"cpu:0"`` or ``"gpu:0"``; `load` takes it in every backend."""
+        return self._engine.device
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights."""
+        return self._engine.dtype
+
+    @property
+    def embed_dim(self) -> int:
+        """The length of a vector."""
+        return self.config.projection_dim
+
+    def __repr__(self) -> str:
+        place = f"backend={self.backend!r}, device={self.device!r}, dtype={self.dtype!r}"
+        return f"Encoder({self.name!r}, {place}, embed_dim={self.embed_dim})"
+
+    def encode_images(
+        self, images: ImageInput | Sequence[ImageInput], *, batch_size: int = 32, normalize: bool = True
+    ) -> Vectors:
+        """Vectors ``[image, embed]``; a single image gives ``[1, embed]``.
+
+        Args:
+            batch_size: how many images are read, in threads, and computed at a time.
+
+        Raises:
+            InputError: an empty list, a file that is no image (`ImageError`), or pixels that cannot be.
+            InputTypeError: something is neither a file nor an image.
+        """
+        numbered = list(enumerate(listed_images(images)))
+        with ThreadPoolExecutor() as pool:
+            return np.concatenate(
+                [
+                    self.encode_pixels(np.stack(list(pool.map(self._prepare_numbered, numbered[part]))), normalize)
+                    for part in parts(len(numbered), batch_size)
+                ]
+            )
+
+    def prepare_image(self, image: ImageInput) -> NDArray[np.float32]:
+        """What the model is given of one image: ``[channel, height, width]``.
+
+        Raises:
+            InputError, InputTypeError: as of `encode_images`.
+        """
+        opened = load_image(image) if isinstance(image, str | PathLike) else image
+        pixels = self.processor.image_processor(opened, return_tensors="np")["pixel_values"]
+        if len(pixels) != 1:
+            raise InputError(f"expected one image, got {len(pixels)}. Give several as one list.")
+        check_pixel_input(pixels.shape, pixels.dtype.name, self.config.vision_config, False)
+        return np.asarray(pixels[0])
+
+    def _prepare_numbered(self, numbered: tuple[int, ImageInput]) -> NDArray[np.float32]:
+        number, image = numbered
+        with errors_naming(f"image {number}"):
+            return self.prepare_image(image)
+
+    def encode_pixels(self, pixel_values: NDArray[np.float32], normalize: bool = True) -> Vectors:
+        """Vectors ``[image, embed]`` of prepared images, ``[image, channel, height, width]``, in one batch."""
+        return self._finished(self._engine.image_features(pixel_values), normalize)
+
+    def _finished(self, features: Vectors, normalize: bool) -> Vectors:
+        return self._engine.unit_length(features) if normalize else features
+
+    def encode_texts(
+        self, texts: str | Sequence[str], *, batch_size: int = 32, normalize: bool = True, truncate: bool = False
+    ) -> Vectors:
+        """Vectors ``[text, embed]``; a single text gives ``[1, embed]``.
+
+        Args:
+            batch_size: how many texts are computed at a time.
+            truncate: cut texts that are longer than the model's context instead of raising an error.
+
+        Raises:
+            InputError: an empty list, a text that is too long, or a tokenizer with ids that the model does not know.
+            InputTypeError: something is not text.
+        """
+        ids, mask = self._tokenize(listed_texts(texts, "texts"), truncate)
+        return np.concatenate(
+            [
+                self._finished(self._engine.text_features(ids[part], mask[part]), normalize)
+                for part in parts(len(ids), batch_size)
+            ]
+        )
+
+    def too_long(self, texts: str | Sequence[str]) -> list[int]:
+        """The numbers of the texts that `encode_texts` refuses, or cuts if asked to; the first is 0."""
+        rows = self.processor.tokenizer(listed_texts(texts, "texts"), verbose=False)["input_ids"]
+        return [number for number, row in enumerate(rows) if len(row) > self._context]
+
+    @property
+    def _context(self) -> int:
+        return self.config.text_config.max_position_embeddings
+
+    def _tokenize(self, texts: list[str], truncate: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids and mask, both ``[text, token]``."""
+        tokenizer = self.processor.tokenizer
+        tokens = tokenizer(texts, padding=True, return_tensors="np", verbose=False)
+        lengths = tokens["attention_mask"].sum(axis=1)
+        if lengths.max() > self._context:
+            number = int(lengths.argmax())
+            if not truncate:
+                raise InputError(
+                    f"texts: expected at most {self._context} tokens, got {lengths[number]} in text {number}, "
+                    f"{texts[number]!r:.60}. Shorten it, or pass truncate=True to leave out what is beyond."
+                )
+            tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._context, return_tensors="np")
+        ids, mask = tokens["input_ids"], tokens["attention_mask"]
+        check_text_values(ids, mask, None, self.config.text_config)
+        return ids, mask
+
+    def encode_labels(
+        self,
+        labels: str | Sequence[str],
+        templates: str | Sequence[str] = DEFAULT_TEMPLATE,
+        *,
+        batch_size: int = 32,
+        truncate: bool = False,
+    ) -> Vectors:
+        """Vectors ``[label, embed]``: for each label the mean of its templates' vectors (CLIP paper, section 3.1.4).
+
+        Args:
+            templates: texts with ``{}`` where the label goes.
+            batch_size, truncate: as of `encode_texts`.
+
+        Raises:
+            InputError, InputTypeError: as of `encode_texts`; or a template without ``{}``.
+        """
+        labels, templates = listed_texts(labels, "labels"), listed_texts(templates, "templates")
+        embeds = self.encode_texts(fill_templates(labels, templates), batch_size=batch_size, truncate=truncate)
+        return self._engine.unit_length(embeds.reshape(len(labels), len(templates), -1).mean(axis=1))  # [label, embed]
+
+    def classify(
+        self,
+        images: ImageInput | Sequence[ImageInput] | Vectors,
+        labels: str | Sequence[str],
+        templates: str | Sequence[str] = DEFAULT_TEMPLATE,
+        *,
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Probabilities ``[image, label]``: which of the labels does each image show? Each row adds up to 1.
+
+        Raises:
+            InputError, InputTypeError: as of `logits` and `encode_labels`.
+        """
+        label_embeds = self.encode_labels(labels, templates, batch_size=batch_size)
+        return softmax(self.logits(images, label_embeds, batch_size=batch_size)).astype(np.float32)
+
+    def logits(
+        self,
+        images: ImageInput | Sequence[ImageInput] | Vectors,
+        texts: str | Sequence[str] | Vectors,
+        *,
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """The model's own logits ``[image, text]``: cosine similarities times ``exp(logit_scale)``.
+
+        Args:
+            images: what `encode_images` takes, or its vectors.
+            texts: what `encode_texts` takes, or its vectors.
+
+        Raises:
+            InputError, InputTypeError: as of the two, or vectors of another length.
+        """
+        return self._engine.logits(self._text_vectors(texts, batch_size), self._image_vectors(images, batch_size)).T
+
+    def similarity(
+        self,
+        images: ImageInput | Sequence[ImageInput] | Vectors,
+        texts: str | Sequence[str] | Vectors,
+        *,
+        batch_size: int = 32,
+    ) -> NDArray[np.float32]:
+        """Cosine similarities ``[image, text]``, from -1 to 1; arguments and errors as of `logits`."""
+        return self._image_vectors(images, batch_size) @ self._text_vectors(texts, batch_size).T
+
+    def _image_vectors(self, images: ImageInput | Sequence[ImageInput] | Vectors, batch_size: int) -> Vectors:
+        if is_vectors(images):
+            return self._given(images, "images")
+        return self.encode_images(images, batch_size=batch_size)
+
+    def _text_vectors(self, texts: str | Sequence[str] | Vectors, batch_size: int) -> Vectors:
+        if isinstance(texts, np.ndarray):
+            return self._given(texts, "texts")
+        return self.encode_texts(texts, batch_size=batch_size)
+
+    def _given(self, vectors: Any, name: str) -> Vectors:
+        """Vectors of the caller, ``[batch, embed]``, at unit length."""
+        rows = np.atleast_2d(vectors).astype(np.float32)
+        if rows.shape[1:] != (self.embed_dim,):
+            raise InputError(f"{name}: expected vectors [batch, {self.embed_dim}], got shape {vectors.shape}.")
+        if not (np.isfinite(rows).all() and rows.any(axis=1).all()):
+            raise InputError(f"{name}: expected vectors of finite numbers that are not all 0.")
+        return self._engine.unit_length(rows)
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities over the last axis, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    weights = np.exp(shifted)
+    probabilities: NDArray[np.float64] = weights / weights.sum(axis=-1, keepdims=True)
+    return probabilities

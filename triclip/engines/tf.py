@@ -1,0 +1,58 @@
+"""`clip_tf` for the encoder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from clip_tf import TFCLIPModel
+from clip_tf.model import unit_length
+from triclip.engines import Vectors
+from triclip.engines.devices import choose_device
+
+
+class TFEngine:
+    """An `Engine` on TensorFlow; towers are compiled, anew for each number of images or texts."""
+
+    def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
+        self.device = choose_device(device, _devices())
+        with self._on_device():
+            self.model = TFCLIPModel.from_pretrained(directory, dtype=dtype)
+        self.dtype = self.model.compute_dtype
+        self._image_features = tf.function(self.model.get_image_features, reduce_retracing=True)
+        self._text_features = tf.function(self.model.get_text_features, reduce_retracing=True)
+
+    def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
+        with self._on_device():
+            return _array(self._image_features(tf.constant(pixel_values)))
+
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+        ids, mask = (array.astype(np.int32) for array in (input_ids, attention_mask))
+        with self._on_device():
+            return _array(self._text_features(tf.constant(ids), tf.constant(mask)))
+
+    def unit_length(self, embeds: Vectors) -> Vectors:
+        with self._on_device():
+            return _array(unit_length(tf.constant(embeds)))
+
+    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
+        with self._on_device():
+            return _array(self.model.logits(tf.constant(text_embeds), tf.constant(image_embeds)))
+
+    def _on_device(self) -> Any:
+        return tf.device(f"/{self.device.upper()}")
+
+
+def _array(tensor: Any) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = tf.cast(tensor, tf.float32).numpy()
+    return values
+
+
+def _devices() -> list[str]:
+    """In the order in which TensorFlow prefers them."""
+    counts = {kind: len(tf.config.list_logical_devices(kind)) for kind in ("TPU", "GPU", "CPU")}
+    return [f"{kind.lower()}:{number}" for kind, count in counts.items() for number in range(count)]

@@ -1,0 +1,20 @@
+import subprocess
+import sys
+
+
+def test_frameworks_are_quiet_unless_something_goes_wrong() -> None:
+    code = """
+import os
+from triclip.quiet import quiet_framework
+with quiet_framework():
+    os.write(2, b"greeting ")
+os.write(2, b"after ")
+try:
+    with quiet_framework():
+        os.write(2, b"reason ")
+        raise RuntimeError
+except RuntimeError:
+    os.write(2, b"end")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == "after reason end"
