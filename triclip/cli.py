@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 
 import triclip
-from clip_core.errors import CLIPError
+from clip_core.commands import CommandGroup
 
 
 def _classify() -> click.Command:
@@ -57,14 +57,8 @@ _SUBCOMMANDS = {
 }
 
 
-class CannotRun(click.ClickException):
-    """What keeps a command from running at all: exit code 2, as for wrong options."""
-
-    exit_code = 2
-
-
-class LazyGroup(click.Group):
-    """A group that lists its subcommands without importing them, and shows errors of Triclip as one message."""
+class LazyGroup(CommandGroup):
+    """A group that lists its subcommands without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_SUBCOMMANDS)
@@ -75,12 +69,6 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.summary) for name, command in _SUBCOMMANDS.items()])
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except CLIPError as error:
-            raise CannotRun(str(error)) from error
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -104,7 +104,7 @@ def _files_below(folder: str) -> Iterator[ImageFile]:
     paths = [
         os.path.join(parent, file)
         for parent, folders, files in os.walk(folder, onerror=note)
-        if not folders.sort()  # type: ignore[func-returns-value]  # os.walk visits what is left in this list
+        if not folders.sort()  # os.walk visits what is left in this list
         for file in files
         if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith(".")
     ]

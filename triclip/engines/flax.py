@@ -32,11 +32,11 @@ class FlaxEngine:
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         with self._on_device():
-            return _array(self._image_features(self.model, pixel_values))
+            return _array(self._image_features(self.model, jnp.asarray(pixel_values)))
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
-        ids, mask = (array.astype(np.int32) for array in (input_ids, attention_mask))
         with self._on_device():
+            ids, mask = (jnp.asarray(array, np.int32) for array in (input_ids, attention_mask))
             return _array(self._text_features(self.model, ids, mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:

@@ -31,9 +31,9 @@ class TFEngine:
             return _array(self._image_features(tf.constant(pixel_values)))
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
-        ids, mask = (array.astype(np.int32) for array in (input_ids, attention_mask))
         with self._on_device():
-            return _array(self._text_features(tf.constant(ids), tf.constant(mask)))
+            ids, mask = (tf.constant(array, tf.int32) for array in (input_ids, attention_mask))
+            return _array(self._text_features(ids, mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with self._on_device():

@@ -3,8 +3,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from triclip.cli import main
 from weights_convert import inspect
+from weights_convert.__main__ import main
 from weights_convert.tests import checkpoints
 
 
