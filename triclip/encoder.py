@@ -48,7 +48,7 @@ def load(
     if dtype not in DTYPES:
         raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
     directory = resolve_checkpoint(name_or_path, part="weights")
-    processor = CLIPProcessor.from_pretrained(directory)
+    processor = CLIPProcessor.from_directory(directory)
     try:
         engine = open_engine(backend, directory, device, dtype)
     except CLIPError:

@@ -25,7 +25,7 @@ class FlaxEngine:
         self.device = choose_device(device, devices)
         self.place = devices[self.device]
         with self._on_device():
-            self.model = FlaxCLIPModel.from_pretrained(directory, dtype=dtype)
+            self.model = FlaxCLIPModel.from_directory(directory, dtype=dtype)
         self.dtype = self.model.dtype.name
         self._image_features = nnx.jit(FlaxCLIPModel.get_image_features)
         self._text_features = nnx.jit(FlaxCLIPModel.get_text_features)

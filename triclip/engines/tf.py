@@ -21,7 +21,7 @@ class TFEngine:
     def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
         self.device = choose_device(device, _devices())
         with self._on_device():
-            self.model = TFCLIPModel.from_pretrained(directory, dtype=dtype)
+            self.model = TFCLIPModel.from_directory(directory, dtype=dtype)
         self.dtype = self.model.compute_dtype
         self._image_features = tf.function(self.model.get_image_features, reduce_retracing=True)
         self._text_features = tf.function(self.model.get_text_features, reduce_retracing=True)

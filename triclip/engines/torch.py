@@ -21,7 +21,7 @@ class TorchEngine:
     def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
         self.device = choose_device(device, _devices())
         self.place = torch.device(self.device.replace("gpu", "cuda"))
-        self.model = CLIPModel.from_pretrained(directory, dtype=dtype).to(self.place)
+        self.model = CLIPModel.from_directory(directory, dtype=dtype).to(self.place)
         self.dtype = str(self.model.dtype).removeprefix("torch.")
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
