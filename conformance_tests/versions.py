@@ -6,20 +6,18 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from clip_core.backends import BACKENDS
 from conformance_tests.threads import ONE_THREAD
-
-DISTRIBUTIONS = {"torch": ("torch",), "tf": ("tensorflow", "keras"), "flax": ("jax", "jaxlib", "flax")}
-"""Of each backend, the distributions whose versions its numbers depend on."""
 
 
 def environment_line(backend: str | None) -> str:
     """Versions of Python, NumPy and the backend's frameworks, and the thread settings.
 
-    A backend that is not of `DISTRIBUTIONS` may compute with any framework: all that are installed are named.
+    A backend that is not of `BACKENDS` may compute with any framework: all that are installed are named.
     """
-    every = tuple(name for names in DISTRIBUTIONS.values() for name in names)
-    names = ("numpy", *DISTRIBUTIONS.get(backend or "", every))
-    found = [f"{name} {release}" for name in names if (release := _release(name))]
+    used = [BACKENDS[backend]] if backend in BACKENDS else BACKENDS.values()
+    names = [name for known in used for name in known.modules]
+    found = [f"{name} {release}" for name in ("numpy", *names) if (release := _release(name))]
     threads = [f"{name}={os.environ.get(name, '(unset)')}" for name in ONE_THREAD]
     return ", ".join([f"Python {platform.python_version()}", *found]) + "; " + " ".join(threads)
 

@@ -36,7 +36,8 @@ def main(directory: Path, backend: str, architecture: str) -> None:
         inputs: dict[str, Any] = dict(loaded)
     context: Any = nullcontext()
     if backend == "torch":
-        torch = import_module("torch")
+        import torch
+
         inputs = {name: torch.from_numpy(value) for name, value in inputs.items()}
         context = torch.no_grad()
     with context:

@@ -1,9 +1,10 @@
 """The line that says what a run was made with."""
 
 import platform
+from dataclasses import replace
 from importlib.metadata import version
 
-from conformance_tests import versions
+from clip_core.backends import BACKENDS
 from conformance_tests.versions import environment_line
 
 
@@ -19,7 +20,8 @@ def test_another_backend_names_every_framework_that_is_installed():
 
 
 def test_what_is_not_installed_is_left_out(monkeypatch):
-    monkeypatch.setattr(versions, "DISTRIBUTIONS", {"torch": ("torch", "a-framework-nobody-has")})
+    backend = replace(BACKENDS["torch"], modules=("torch", "a-framework-nobody-has"))
+    monkeypatch.setitem(BACKENDS, "torch", backend)
     assert "nobody" not in environment_line("torch")
 
 
