@@ -190,7 +190,7 @@ class Encoder:
             if not truncate:
                 raise InputError(
                     f"texts: expected at most {self._context} tokens, got {lengths[number]} in text {number}, "
-                    f"{texts[number]!r:.60}. Shorten it, or pass truncate=True to leave out what is beyond."
+                    f"{texts[number][:40]!r}. Shorten it, or pass truncate=True to leave out what is beyond."
                 )
             tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._context, return_tensors="np")
         ids, mask = tokens["input_ids"], tokens["attention_mask"]
