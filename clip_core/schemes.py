@@ -61,8 +61,14 @@ FLAX = Scheme(_named("kernel", "embedding", "scale", "bias", "bias"), CHANNELS_L
 """Attributes of NNX modules and leaves of Linen's trees; also the names in transformers' Flax files."""
 
 KERAS_HUB_ATTENTION = {
-    ("query", "linear"): "in out/head out/head_dim",
-    ("query", "linear_bias"): "out/head out/head_dim",
-    ("output", "linear"): "in/head in/head_dim out",
+    **{(projection, "linear"): "in out/head out/head_dim" for projection in ("q_proj", "k_proj", "v_proj")},
+    **{(projection, "linear_bias"): "out/head out/head_dim" for projection in ("q_proj", "k_proj", "v_proj")},
+    ("out_proj", "linear"): "in/head in/head_dim out",
 }
-"""Where Keras Hub's attention has an axis for the heads (else `KERAS_FILES`); query stands for key and value too."""
+"""Where Keras Hub's attention has an axis for the heads (else `KERAS_FILES`), by module and kind."""
+
+OPENAI_PROJECTION = "in out"
+"""Of OpenAI's projections to the shared space, which are matrices and no linear layers (else `TORCH`)."""
+
+HF_TF_SCALAR = "one"
+"""Of the temperature in transformers' TensorFlow files, which has an axis of size one (else `KERAS`)."""

@@ -2,8 +2,9 @@
 
 from weights_convert.comparison import Difference, diff
 from weights_convert.conversion import Conversion, convert
+from weights_convert.formats import FORMATS
 from weights_convert.inspection import Inspection, inspect
-from weights_convert.opening import FORMATS, Source, open_source
+from weights_convert.opening import Source, open_source
 from weights_convert.verification import Verification, verify
 
 __all__ = [

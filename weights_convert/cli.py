@@ -12,7 +12,7 @@ import click
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from weights_convert import comparison, conversion, inspection, verification
-from weights_convert.opening import FORMATS
+from weights_convert.formats import FORMATS
 
 if TYPE_CHECKING:
     from weights_convert.comparison import Difference

@@ -1,14 +1,16 @@
-"""The small files that travel with weights: preprocessor and tokenizer, in the Hugging Face layout."""
+"""The small files that travel with weights: configuration, preprocessor and tokenizer, in the Hugging Face layout."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from clip_core.checkpoint.files import read_json
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError
 from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
 from clip_core.tokenizer.tokenizer import CLIPTokenizer
@@ -23,8 +25,43 @@ TOKENIZER = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+HUGGING_FACE_FILES = ("config.json", PREPROCESSOR, NESTED_FILE_NAME, *TOKENIZER, "generation_config.json")
+"""What may lie beside the weights in the Hugging Face layout."""
 CLIP_VOCABULARY_SIZE = 49408
 _MAX_BYTES = 100_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfigFile:
+    """A kind of configuration file.
+
+    Attributes:
+        name: of the file beside the weights.
+        describes: whether a JSON object is of this kind.
+        parse: its configuration; the path is for messages. Raises `CheckpointFormatError`.
+    """
+
+    name: str
+    describes: Callable[[Mapping[str, Any]], bool]
+    parse: Callable[[Mapping[str, Any], Path], AnyConfig]
+
+
+def _parse_config(described: Mapping[str, Any], path: Path) -> AnyConfig:
+    classes: dict[Any, type[AnyConfig]] = {
+        kind.model_type: kind for kind in (CLIPConfig, CLIPTextConfig, CLIPVisionConfig)
+    }
+    found = described.get("model_type")
+    if not isinstance(found, str) or found not in classes:
+        raise CheckpointFormatError(f"{path}: expected a model_type of {', '.join(classes)}, got {found!r}.")
+    try:
+        return classes[found].from_dict(described)
+    except (TypeError, AttributeError) as error:
+        raise CheckpointFormatError(f"{path}: not a configuration of CLIP: {error}") from error
+
+
+HUGGING_FACE_CONFIG = ConfigFile(
+    name="config.json", describes=lambda described: "model_type" in described, parse=_parse_config
+)
 
 
 def read_files(directory: Path) -> Files:
@@ -90,13 +127,13 @@ def _clip_tokenizer_files() -> Files:
         return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
 
 
-def write_company(directory: Path, model: Model) -> None:
-    """Writes what lies beside the weights in the Hugging Face layout: configuration, preprocessor and tokenizer."""
-    (directory / "config.json").write_text(model.config_text(), encoding="utf-8")
-    write_files(directory, model.files)
+def hugging_face_company(model: Model) -> Files:
+    """What lies beside the weights in the Hugging Face layout: configuration, preprocessor and tokenizer."""
+    return {HUGGING_FACE_CONFIG.name: model.config_text().encode(), **model.files}
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
     """Writes the files into a directory."""
     for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content)

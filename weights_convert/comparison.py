@@ -12,8 +12,7 @@ import numpy as np
 from clip_core.checkpoint.tensors import Array, Tensor
 from clip_core.config import CLIPTextConfig
 from weights_convert.companions import preprocessor_of
-from weights_convert.formats.openai import pools_at_largest_id
-from weights_convert.model import AnyConfig, Model
+from weights_convert.model import AnyConfig, Model, pools_at_largest_id
 from weights_convert.opening import open_source
 
 _ROWS_BYTES = 16_000_000

@@ -14,9 +14,11 @@ from clip_core.errors import CheckpointError, InputError
 from weights_convert.companions import completed
 from weights_convert.comparison import lost_settings
 from weights_convert.destination import check_destination, written_beside
+from weights_convert.format import Format
+from weights_convert.formats import FORMATS
 from weights_convert.hashing import Manifest, weights_manifest
-from weights_convert.model import AnyConfig, Format, Model
-from weights_convert.opening import FORMATS, open_source
+from weights_convert.model import AnyConfig, Model
+from weights_convert.opening import open_source
 from weights_convert.outputs import check_outputs, choose_backends
 
 Advance = Callable[[int], None]

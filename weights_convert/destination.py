@@ -11,18 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from clip_core.errors import CheckpointError, InputError
+from weights_convert.formats import FORMATS
 
-_SHARD = r"-\d{5}-of-\d{5}"
-_WEIGHTS = re.compile(
-    rf"(model(-a)?({_SHARD})?|open_clip_model)\.safetensors|(pytorch_model({_SHARD})?|open_clip_pytorch_model)\.bin|"
-    rf"tf_model({_SHARD})?\.h5|flax_model({_SHARD})?\.msgpack|model(_\d{{5}})?\.weights\.h5|nnx_state\.msgpack"
-)
-_SMALL = re.compile(
-    r"(model\.safetensors|pytorch_model\.bin|tf_model\.h5|flax_model\.msgpack)\.index\.json|model\.weights\.json|"
-    r"(open_clip_|preprocessor_|processor_|tokenizer_|generation_)?config\.json|special_tokens_map\.json|"
-    r"added_tokens\.json|tokenizer\.json|vocab\.json|merges\.txt|metadata\.json|preprocessor\.json|"
-    r"image_converter\.json|assets/tokenizer/(vocabulary\.json|merges\.txt)"
-)
+_SMALL = {
+    name for format_ in FORMATS.values() for files in format_.files for name in (*format_.small_files, files.index)
+}
+_FOLDERS = {folder.as_posix() for name in _SMALL for folder in Path(name).parents}
 
 
 def check_destination(path: Path, *, is_file: bool, overwrite: bool) -> Path:
@@ -51,23 +45,28 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} is there already. Say --overwrite (overwrite=True) to replace it, or choose another.")
     if not path.is_dir():
         return
-    names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*") if not _is_place(entry, path))
-    others = [name for name in names if not (_WEIGHTS.fullmatch(name) or _SMALL.fullmatch(name))]
+    names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*") if not _is_folder(entry, path))
+    others = [name for name in names if not (_holds_weights(name) or name in _SMALL)]
     if others:
         shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
         raise InputError(
             f"{path} holds more than a checkpoint ({shown}), and all of it would be replaced. "
             "Choose another directory, or move these away."
         )
-    if not any(map(_WEIGHTS.fullmatch, names)):
+    if not any(map(_holds_weights, names)):
         raise InputError(f"{path} holds no weights ({', '.join(names)}); is it a checkpoint? Choose another directory.")
     if Path.cwd().is_relative_to(path):
         raise InputError(f"{path} is the working directory, which cannot be replaced. Choose another, or go elsewhere.")
 
 
-def _is_place(entry: Path, directory: Path) -> bool:
-    """Whether an entry is a folder that Keras Hub keeps files in."""
-    return entry.is_dir() and entry.relative_to(directory).as_posix() in ("assets", "assets/tokenizer")
+def _holds_weights(name: str) -> bool:
+    """Whether a format has files of weights of this name."""
+    return any(files.holds_weights(name) for format_ in FORMATS.values() for files in format_.files)
+
+
+def _is_folder(entry: Path, directory: Path) -> bool:
+    """Whether an entry is a folder that a format keeps files in."""
+    return entry.is_dir() and entry.relative_to(directory).as_posix() in _FOLDERS
 
 
 @contextmanager

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from clip_core.checkpoint.directory import config_text
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputError
 from clip_core.weights import WeightSpec, weight_specs
-from weights_convert.containers.opened import Container
 
 AnyConfig: TypeAlias = CLIPConfig | CLIPTextConfig | CLIPVisionConfig
 Files: TypeAlias = dict[str, bytes]
@@ -62,48 +59,15 @@ class Model:
         return tower + ("WithProjection" if self.projection else "")
 
 
-Read: TypeAlias = Callable[[Container], tuple[dict[str, Tensor], dict[str, Tensor]]]
+def pools_at_largest_id(config: CLIPTextConfig) -> bool:
+    """Whether the end of a text is where the largest id is, the only rule that OpenAI's and Keras Hub's models have."""
+    return config.eos_token_id in (2, config.vocab_size - 1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """A checkpoint format.
-
-    Attributes:
-        name: as ``--to`` has it.
-        title: as people call it.
-        recognises: whether the names in a file are those of this format.
-        read: the weights of a file in the shared scheme, and those that have no place in it.
-        config_files: where the configuration lies, beside the weights.
-        write: writes a model to a path, a new directory or, if ``is_file``, a new file. ``max_shard_size`` is in bytes.
-        check: raises `InputError` for a model that the format cannot express.
-        read_files: preprocessor and tokenizer beside the weights, in the Hugging Face layout.
-        sharded: whether it can be written in shards.
-        is_file: whether a checkpoint is one file.
-    """
-
-    name: str
-    title: str
-    recognises: Callable[[Container], bool]
-    read: Read
-    config_files: tuple[str, ...]
-    write: Callable[[Model, Path, int], None]
-    read_files: Callable[[Path], Files]
-    check: Callable[[Model], None] = lambda model: None
-    sharded: bool = False
-    is_file: bool = False
-
-
-def require_full(model: Model, title: str) -> CLIPConfig:
-    """The configuration of a full model; formats that hold no single tower raise `InputError`."""
-    if not isinstance(model.config, CLIPConfig):
-        raise InputError(f"{title}: holds whole models only, and the source is a single tower. Convert it to hf.")
+def full_config(model: Model) -> CLIPConfig:
+    """The configuration of a model that is known to be whole (see ``Format.whole_models_only``)."""
+    assert isinstance(model.config, CLIPConfig)
     return model.config
-
-
-def has_names(container: Container, *names: str) -> bool:
-    """Whether a file has all tensors of these names."""
-    return all(name in container.tensors for name in names)
 
 
 def json_text(content: Mapping[str, Any]) -> str:

@@ -14,31 +14,15 @@ from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER
 from weights_convert.configuration import find_config
-from weights_convert.containers.opened import Container, open_container
-from weights_convert.formats.hf_flax import HF_FLAX
-from weights_convert.formats.hf_tf import HF_TF
+from weights_convert.containers.opened import SUFFIXES, Container, open_container
+from weights_convert.format import Format
+from weights_convert.formats import FORMATS
 from weights_convert.formats.hf_torch import HF
-from weights_convert.formats.keras_hub import KERAS_HUB
-from weights_convert.formats.native import KERAS, NNX
-from weights_convert.formats.open_clip import OPEN_CLIP
-from weights_convert.formats.openai import OPENAI
-from weights_convert.model import AnyConfig, Format, Model
+from weights_convert.model import AnyConfig, Model
 
-FORMATS = {format_.name: format_ for format_ in (HF, OPENAI, OPEN_CLIP, HF_TF, HF_FLAX, KERAS_HUB, KERAS, NNX)}
-"""Every format by the name that ``--to`` has for it."""
-
-_WEIGHT_FILES = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "tf_model.h5",
-    "flax_model.msgpack",
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.weights.h5",
-    "nnx_state.msgpack",
-)
-_INDEX_FILES = (*(f"{name}.index.json" for name in _WEIGHT_FILES[:4]), "model.weights.json")
-_LOOSE_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".h5", ".msgpack")
+_FILES = tuple(files for format_ in FORMATS.values() for files in format_.files)
+_USUAL = tuple(dict.fromkeys((*(files.whole for files in _FILES), *(files.index for files in _FILES if files.index))))
+_FOREIGN = tuple(form for format_ in FORMATS.values() if format_ is not HF for form in format_.downloads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +80,9 @@ def find_weights(path: str | PathLike[str]) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        if given.suffix in (*_LOOSE_SUFFIXES, ".json"):
+        if given.suffix in (*SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
-        given = resolve_checkpoint(path, part="any weights")
+        given = resolve_checkpoint(path, part="weights", foreign_weights=_FOREIGN)
     finish_switch(given)
     candidates = _candidates(given)
     if not candidates:
@@ -114,8 +98,8 @@ def find_weights(path: str | PathLike[str]) -> Path:
 
 def _candidates(directory: Path) -> list[Path]:
     """Files of weights under their usual names; else whatever looks like one."""
-    usual = [directory / name for name in (*_WEIGHT_FILES, *_INDEX_FILES) if (directory / name).is_file()]
-    loose = [file for file in directory.iterdir() if file.suffix in _LOOSE_SUFFIXES and not file.name.startswith(".")]
+    usual = [directory / name for name in _USUAL if (directory / name).is_file()]
+    loose = [file for file in directory.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".")]
     variants = sorted(directory.glob("*.index.*.json"))  # model.safetensors.index.fp16.json
     return usual or variants or sorted(file for file in loose if file.is_file() and "-of-" not in file.name)
 

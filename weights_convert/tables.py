@@ -1,7 +1,6 @@
 """From the shared weight table to the names and axis orders of another format, and back, by one table for both.
 
-A format is a function that says where a weight of the shared table lies: under which name, in which order of axes, as
-which part of a fused weight. Reading inverts that function, so the two directions cannot disagree.
+Reading inverts what `Names` says of writing, so the two directions cannot disagree.
 """
 
 from __future__ import annotations
@@ -10,63 +9,27 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from clip_core.checkpoint.tensors import Shape, Tensor, joined
-from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, InputError
-from clip_core.weights import AXES, WeightSpec, permutation, weight_specs
+from clip_core.weights import AXES, WeightSpec, permutation
+from weights_convert.names import LAYER, LAYER_IN_PATH, LAYER_SUFFIX, TEMPLATES, Names, Place, numbered
 
-LAYER = "{i}"
-"""Stands for the number of a layer in names."""
-LAYER_SUFFIX = "{_i}"
-"""Stands for the suffix that Keras gives to the layers of a list: nothing for the first, then ``_1``, ``_2``."""
 _SUFFIX_PATTERN = r"(?:_([1-9][0-9]{0,4}))?"
 _LAYER_PATTERN = r"(0|[1-9][0-9]{0,4})"
-_LAYER_IN_NAME = re.compile(r"(?<=\.layers\.)[0-9]+(?=\.)")
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a format keeps a weight.
-
-    Attributes:
-        name: with `LAYER` or `LAYER_SUFFIX` for the number of the layer.
-        axes: the order of axes there; ``None`` for that of the table. ``out/head out/head_dim`` are two axes that the
-            table has as one, and an axis that the table does not have is of size one.
-        part: which of how many parts of a fused weight this is, along its first axis.
-    """
-
-    name: str
-    axes: str | None = None
-    part: tuple[int, int] | None = None
-
-
-Scheme = Callable[[WeightSpec], Place | None]
-"""Where a format keeps a weight, ``{i}`` standing for the layer; ``None`` if it has no place for it."""
-
-
-def _templates() -> tuple[WeightSpec, ...]:
-    one_layer: Any = {"num_hidden_layers": 1}
-    specs = weight_specs(CLIPConfig(text_config=one_layer, vision_config=one_layer))
-    return tuple(replace(spec, path=_LAYER_IN_NAME.sub(LAYER, spec.path)) for spec in specs)
-
-
-TEMPLATES = _templates()
-"""The weights of every model, those of the layers once."""
-
-
-def shared_names(scheme: Scheme, stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def shared_names(names: Names, stored: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Stored tensors under their names and in the layout of the shared scheme.
 
     Returns:
-        Those that have a place in the scheme, and the rest, by their stored names.
+        Those that `Names` have a place for, and the rest, by their stored names.
 
     Raises:
         CheckpointFormatError: a tensor has another number of axes than its place says.
     """
-    patterns = _patterns(scheme)
+    patterns = _patterns(names)
     found: dict[str, Tensor] = {}
     rest: dict[str, Tensor] = {}
     for name, tensor in stored.items():
@@ -82,12 +45,11 @@ def shared_names(scheme: Scheme, stored: Mapping[str, Tensor]) -> tuple[dict[str
     return found, rest
 
 
-def _patterns(scheme: Scheme) -> list[tuple[re.Pattern[str], list[tuple[WeightSpec, Place]]]]:
+def _patterns(names: Names) -> list[tuple[re.Pattern[str], list[tuple[WeightSpec, Place]]]]:
     by_name: defaultdict[str, list[tuple[WeightSpec, Place]]] = defaultdict(list)
     for spec in TEMPLATES:
-        place = scheme(spec)
-        if place is not None:
-            by_name[place.name].append((spec, place))
+        place = names.place(spec)
+        by_name[place.name].append((spec, place))
     return [(re.compile(_pattern(name)), members) for name, members in by_name.items()]
 
 
@@ -120,10 +82,10 @@ def _pieces(stored: list[str], shared: str) -> dict[str, list[str]]:
 
 
 def foreign_names(
-    scheme: Scheme,
+    names: Names,
     specs: Iterable[WeightSpec],
     weights: Mapping[str, Tensor],
-    heads: Callable[[WeightSpec], int] | None = None,
+    heads: Callable[[WeightSpec], int],
 ) -> dict[str, Tensor]:
     """Weights of the shared scheme under the names and in the layout of a format.
 
@@ -137,22 +99,16 @@ def foreign_names(
     """
     parts: defaultdict[str, list[tuple[int, Tensor]]] = defaultdict(list)
     for spec in specs:
-        number = _LAYER_IN_NAME.search(spec.path)
-        place = scheme(replace(spec, path=_LAYER_IN_NAME.sub(LAYER, spec.path)))
-        if place is None:
-            raise InputError(f"{spec.name}: the format has no place for it.")
-        name = _numbered(place.name, int(number[0]) if number else 0)
-        tensor = _to_foreign(weights[spec.name], spec, place, heads(spec) if heads else 1)
+        number = LAYER_IN_PATH.search(spec.path)
+        place = names.place(replace(spec, path=LAYER_IN_PATH.sub(LAYER, spec.path)))
+        name = numbered(place.name, int(number[0]) if number else 0)
+        tensor = _to_foreign(weights[spec.name], spec, place, heads(spec))
         parts[name].append((place.part[0] if place.part else 0, tensor))
     return {name: _fused(name, [tensor for _, tensor in sorted(found, key=_first)]) for name, found in parts.items()}
 
 
 def _first(numbered: tuple[int, Tensor]) -> int:
     return numbered[0]
-
-
-def _numbered(name: str, number: int) -> str:
-    return name.replace(LAYER, str(number)).replace(LAYER_SUFFIX, f"_{number}" if number else "")
 
 
 def _fused(name: str, parts: list[Tensor]) -> Tensor:

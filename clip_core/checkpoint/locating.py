@@ -19,8 +19,8 @@ from clip_core.checkpoint.files import finish_switch
 from clip_core.checkpoint.weight_files import has_whole_weights
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
-Part = Literal["config", "tokenizer", "image_processor", "processor", "weights", "any weights"]
-"""What a checkpoint is wanted for; any weights are also those that only the converter reads."""
+Part = Literal["config", "tokenizer", "image_processor", "processor", "weights"]
+"""What a checkpoint is wanted for."""
 
 EMBEDDED_NAME = "triclip-emoji"
 _EMBEDDED_ROOT = Path(__file__).parents[1] / "embedded"
@@ -31,7 +31,7 @@ _FILES_OF_PARTS = {
     "image_processor": ("preprocessor_config.json", "processor_config.json"),
 }
 _SMALL_FILES = (
-    *("config.json", "preprocessor_config.json", "processor_config.json", "open_clip_config.json"),
+    *("config.json", "preprocessor_config.json", "processor_config.json"),
     *("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"),
     *("special_tokens_map.json", "added_tokens.json"),
 )
@@ -40,18 +40,13 @@ _WEIGHT_FILES = (
     ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin"),
 )
 """In this order: what comes later is downloaded only where a repository has nothing of what comes before."""
-_WEIGHT_FILES_TO_CONVERT = (
-    ("open_clip_model.safetensors",),
-    ("open_clip_pytorch_model.bin",),
-    ("tf_model.h5", "tf_model.h5.index.json", "tf_model-*.h5"),
-    ("flax_model.msgpack", "flax_model.msgpack.index.json", "flax_model-*.msgpack"),
-)
 
 
 def resolve_checkpoint(
     name_or_path: str | PathLike[str],
     *,
     part: Part = "config",
+    foreign_weights: Sequence[Sequence[str]] = (),
     subfolder: str = "",
     revision: str = "main",
     cache_dir: str | PathLike[str] | None = None,
@@ -63,6 +58,8 @@ def resolve_checkpoint(
         name_or_path: a directory, ``"triclip-emoji"`` or a repository name such as ``openai/clip-vit-base-patch32``.
         part: what is wanted of it. A repository is downloaded unless the cache has that; its small files always, its
             weights if they are wanted.
+        foreign_weights: what else serves as weights, in this order after Triclip's own: the name of a file, and
+            patterns of the names of what is downloaded with it.
         subfolder: a folder inside the checkpoint.
         revision: branch, tag or commit of a repository.
         cache_dir: where the Hugging Face cache is; ``$HF_HUB_CACHE``, ``$HF_HOME/hub`` or its default place otherwise.
@@ -77,7 +74,7 @@ def resolve_checkpoint(
     directory = _local(os.fspath(name_or_path))
     if directory is None:
         cache = _cache_directory(cache_dir)
-        repository = _Repository(os.fspath(name_or_path), revision, cache, subfolder)
+        repository = _Repository(os.fspath(name_or_path), revision, cache, subfolder, foreign_weights)
         directory = repository.cached(part)
         if directory is None:
             repository.refuse_offline(part, local_files_only)
@@ -126,6 +123,7 @@ class _Repository:
     revision: str
     cache: Path
     subfolder: str
+    foreign_weights: Sequence[Sequence[str]]
 
     def snapshot(self) -> Path:
         """Where the cache keeps this revision, if it does."""
@@ -143,10 +141,8 @@ class _Repository:
         """Whether a snapshot has that part whole."""
         directory = snapshot / self.subfolder
         if part == "weights":
-            return has_whole_weights(directory)
-        if part == "any weights":
-            others = any((directory / patterns[0]).is_file() for patterns in _WEIGHT_FILES_TO_CONVERT)
-            return others or has_whole_weights(directory)
+            foreign = any((directory / names[0]).is_file() for names in self.foreign_weights)
+            return foreign or has_whole_weights(directory)
         if part == "processor":
             return self.has(snapshot, "tokenizer") and self.has(snapshot, "image_processor")
         return any((directory / name).is_file() for name in _FILES_OF_PARTS[part])
@@ -171,7 +167,7 @@ class _Repository:
             where = f"{self.name!r} is no directory here and {self.state(part)} the cache {self.cache}"
             raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
         within = f"{self.subfolder.strip('/')}/" if self.subfolder else ""
-        forms = {"weights": _WEIGHT_FILES, "any weights": (*_WEIGHT_FILES, *_WEIGHT_FILES_TO_CONVERT)}.get(part, ())
+        forms = (*_WEIGHT_FILES, *self.foreign_weights) if part == "weights" else ()
 
         def fetch(names: Sequence[str]) -> Path:
             wanted = [f"{within}{name}" for name in names]

@@ -15,14 +15,14 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from clip_core.checkpoint.tensors import BFLOAT16, Tensor, constant, contiguous, mapped
-from clip_core.errors import CheckpointFormatError, MissingExtraError
+from clip_core.errors import CheckpointFormatError
 from weights_convert.containers import hdf5_contents
+from weights_convert.containers.packages import require_package
 
 _SECONDS = 600  # the process has a limit of its own, on the time that it computes
 _MAX_ATTRIBUTE_BYTES = 64_000  # HDF5 keeps attributes in an object header of at most 64 KiB
@@ -35,7 +35,7 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         MissingExtraError: h5py is not installed.
         CheckpointFormatError: cut or corrupt, or holding anything but plain arrays in groups.
     """
-    require_h5py(f"{path}: an HDF5 file, which")
+    require_package("hdf5", f"{path}: an HDF5 file, which")
     command = [sys.executable, "-P", hdf5_contents.__file__, str(path.absolute())]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -51,16 +51,6 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
     if "arrays" not in found:
         raise CheckpointFormatError(f"{path}: not a whole HDF5 file: h5py cannot read it. Fetch or save it again.")
     return {name: _tensor(path, *rest) for name, *rest in found["arrays"]}
-
-
-def require_h5py(purpose: str) -> ModuleType:
-    """The module h5py; raises `MissingExtraError`, whose message begins with ``purpose``, if it is not installed."""
-    try:
-        import h5py
-    except ImportError:
-        raise MissingExtraError("h5py", "convert", purpose) from None
-    module: ModuleType = h5py
-    return module
 
 
 def _tensor(path: Path, code: str, shape: Sequence[int], offset: int, content: str) -> Tensor:
@@ -81,7 +71,8 @@ def write_hdf5(
         attributes: path of a group to its attributes; a sequence of texts is cut into numbered attributes where it is
             too long for one, as Keras does.
     """
-    h5py = require_h5py(f"{path}: an HDF5 file, which")
+    import h5py
+
     with h5py.File(path, "w") as file:
         for name, tensor in tensors.items():
             dataset = file.create_dataset(name, data=contiguous(tensor.read()))

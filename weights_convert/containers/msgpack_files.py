@@ -1,8 +1,8 @@
 """Flax's msgpack files: nested maps whose leaves are arrays.
 
-The msgpack package builds the whole tree in memory. Here only the maps are read: an array is a byte range that is
-mapped when it is needed, so that a file of any size needs the memory of one array. Of msgpack, this is the small part
-that ``flax.serialization`` writes.
+The msgpack package reads keys, sizes and shapes, each from a small window of the mapped file. Arrays it would copy, so
+they are stepped over: an array is a byte range that is mapped when it is needed, and a file of any size needs the
+memory of one array.
 """
 
 from __future__ import annotations
@@ -16,32 +16,37 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from clip_core.checkpoint.tensors import WEIGHT_DTYPES, DType, Shape, Tensor, contiguous, joined, mapped
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, DType, Shape, Tensor, contiguous, joined, mapped
 from clip_core.errors import CheckpointFormatError
+from weights_convert.containers.packages import require_package
 
 _CHUNK_BYTES = 2**30  # larger arrays are written in chunks, since msgpack ends at 4 GiB
 _CHUNKED = "__msgpack_chunked_array__"
+_WINDOW = 4096  # of what is not an array: keys, sizes and shapes
 _MAX_DEPTH = 32
 _MAX_LEAVES = 100_000
 _NDARRAY, _SCALAR = 1, 3
 _DTYPES = {**WEIGHT_DTYPES, **{name: np.dtype(f"<{code}") for name, code in (("int32", "i4"), ("int64", "i8"))}}
+_MAPS = {*range(0x80, 0x90), 0xDE, 0xDF}
+_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}  # first byte to the width of the length that follows
+_EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
+_FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}  # first byte to the length itself
 
 
 def read_msgpack(path: Path) -> dict[str, Tensor]:
     """The arrays of a file by their path in the tree, joined with ``/``.
 
     Raises:
+        MissingExtraError: msgpack is not installed.
         CheckpointFormatError: cut or corrupt, or holding what Flax does not write.
     """
+    require_package("msgpack", f"{path}: a msgpack file, which")
     with open(path, "rb") as file:
         if not file.seek(0, 2):
             raise CheckpointFormatError(f"{path}: expected a msgpack file, got an empty one.")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             reader = _Reader(path, view)
-            try:
-                tree = reader.value(0)
-            except (struct.error, IndexError, UnicodeDecodeError) as error:
-                reader.refuse(f"cut or malformed ({error})")
+            tree = reader.value(0)
             if reader.position != len(view):
                 reader.refuse(f"{len(view) - reader.position} bytes follow its tree")
     if not isinstance(tree, dict):
@@ -64,52 +69,43 @@ class _Reader:
             f"{self.path}: not a whole msgpack file of Flax: {problem}. Fetch or save it again."
         )
 
-    def take(self, layout: str) -> Any:
-        (value,) = struct.unpack_from(layout, self.view, self.position)
-        self.position += struct.calcsize(layout)
+    def next(self, method: str) -> Any:
+        """What a method of msgpack's ``Unpacker`` makes of the bytes that come next."""
+        import msgpack
+
+        unpacker = msgpack.Unpacker(read_size=_WINDOW, max_buffer_size=_WINDOW)
+        unpacker.feed(self.view[self.position : self.position + _WINDOW])
+        try:
+            value = getattr(unpacker, method)()
+        except (msgpack.UnpackException, ValueError) as error:
+            self.refuse(f"cut or malformed at {self.position} ({type(error).__name__} {error})")
+        self.position += unpacker.tell()
         return value
 
-    def skip(self, count: int) -> int:
-        """Moves on; the position before."""
-        start = self.position
-        if count > len(self.view) - start:
-            self.refuse(f"{count} bytes at {start} reach beyond its end")
-        self.position += count
-        return start
+    def first(self) -> int:
+        """The byte that says what comes next."""
+        return self.view[self.position] if self.position < len(self.view) else self.refuse("it ends within its tree")
 
-    def text(self, count: int) -> str:
-        start = self.skip(count)
-        if count > 10_000:
-            self.refuse(f"a text of {count} bytes at {start}")
-        return self.view[start : start + count].decode()
+    def length(self, widths: Mapping[int, int]) -> int:
+        """The length that follows the first byte."""
+        start = self.position + 1
+        self.position = start + widths[self.first()]
+        return int.from_bytes(self.view[start : self.position], "big")
 
     def value(self, depth: int) -> Any:
+        """A map, an array as a tensor, or anything that is small."""
         self.leaves += 1
         if depth > _MAX_DEPTH or self.leaves > _MAX_LEAVES:
             self.refuse("its maps are nested too deep or hold too much")
-        kind = self.take(">B")
-        if kind <= 0x7F or kind >= 0xE0:
-            return kind if kind <= 0x7F else kind - 256
-        if kind <= 0x8F:
-            return self.map(kind & 0x0F, depth)
-        if 0xA0 <= kind <= 0xBF:
-            return self.text(kind & 0x1F)
-        if 0x90 <= kind <= 0x9F:
-            return [self.value(depth + 1) for _ in range(kind & 0x0F)]
-        if kind in _PLAIN:
-            return _PLAIN[kind]
-        if kind in _NUMBERS:
-            return self.take(_NUMBERS[kind])
-        if kind in _TEXTS:
-            return self.text(self.take(_TEXTS[kind]))
-        if kind in _BYTES:
-            return self.text(self.take(_BYTES[kind]))
+        kind = self.first()
         if kind in _MAPS:
-            return self.map(self.take(_MAPS[kind]), depth)
+            return self.map(self.next("read_map_header"), depth)
         if kind in _EXTENSIONS:
-            size = _EXTENSIONS[kind]
-            return self.array(self.take(size) if isinstance(size, str) else size)
-        return self.refuse(f"the byte 0x{kind:02x} at {self.position - 1}")
+            return self.array(self.length(_EXTENSIONS))
+        if kind in _FIXED_EXTENSIONS:
+            self.position += 1
+            return self.array(_FIXED_EXTENSIONS[kind])
+        return self.next("unpack")
 
     def map(self, count: int, depth: int) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -122,19 +118,17 @@ class _Reader:
 
     def array(self, count: int) -> Tensor:
         """An extension: shape, dtype name and bytes, packed once more."""
-        code = self.take(">b")
+        code = self.first()
+        self.position += 1
         end = self.position + count
         if code not in (_NDARRAY, _SCALAR) or end > len(self.view):
             self.refuse(f"an extension of type {code} and {count} bytes at {self.position}")
-        if self.take(">B") != 0x93:
-            self.refuse(f"an array at {self.position} without shape, dtype and bytes")
-        shape, name = self.value(_MAX_DEPTH - 1), self.value(_MAX_DEPTH - 1)
-        kind = self.take(">B")
-        if kind not in _BYTES:
-            self.refuse(f"an array at {self.position} without bytes")
-        size = self.take(_BYTES[kind])
-        start = self.skip(size)
+        parts, shape, name = self.next("read_array_header"), self.next("unpack"), self.next("unpack")
+        if parts != 3 or self.first() not in _BYTES:
+            self.refuse(f"an array at {self.position} that is not shape, dtype and bytes")
+        size = self.length(_BYTES)
         dtype, shape = self.checked_layout(name, shape, size)
+        start, self.position = self.position, self.position + size
         if self.position != end:
             self.refuse(f"an array that ends at {self.position} instead of {end}")
         return mapped(self.path, start, dtype, shape)
@@ -147,19 +141,6 @@ class _Reader:
         if math.prod(shape) * _DTYPES[name].itemsize != size:
             self.refuse(f"an array {shape} {name} that does not fill its {size} bytes")
         return _DTYPES[name], tuple(shape)
-
-
-_PLAIN = {0xC0: None, 0xC2: False, 0xC3: True}
-_NUMBERS = {
-    0xCA: ">f", 0xCB: ">d", 0xCC: ">B", 0xCD: ">H", 0xCE: ">I", 0xCF: ">Q",
-    0xD0: ">b", 0xD1: ">h", 0xD2: ">i", 0xD3: ">q",
-}  # fmt: skip
-_TEXTS = {0xD9: ">B", 0xDA: ">H", 0xDB: ">I"}
-_BYTES = {0xC4: ">B", 0xC5: ">H", 0xC6: ">I"}
-_MAPS = {0xDE: ">H", 0xDF: ">I"}
-_EXTENSIONS: dict[int, int | str] = {
-    0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16, 0xC7: ">B", 0xC8: ">H", 0xC9: ">I",
-}  # fmt: skip
 
 
 def _flatten(tree: Mapping[Any, Any], prefix: str, tensors: dict[str, Tensor], reader: _Reader) -> None:
@@ -194,11 +175,8 @@ def _unchunked(data: Mapping[str, Any], reader: _Reader) -> Tensor:
 
 def write_msgpack(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes arrays, named by their ``/``-joined paths, as ``flax.serialization.to_bytes`` does; one at a time."""
-    with open(path, "wb") as file:
-        _write_tree(file, _nested(tensors))
+    import msgpack
 
-
-def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for name, tensor in tensors.items():
         *owners, leaf = name.split("/")
@@ -206,52 +184,47 @@ def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         for owner in owners:
             place = place.setdefault(owner, {})
         place[leaf] = tensor
-    return tree
+    with open(path, "wb") as file:
+        _write(file, msgpack.Packer(), tree)
 
 
-def _write_tree(file: BinaryIO, tree: Mapping[str, Any]) -> None:
-    file.write(_map_head(len(tree)))
-    for key, value in tree.items():
-        file.write(_text(key))
-        if isinstance(value, Tensor):
-            _write_tensor(file, value)
-        else:
-            _write_tree(file, value)
+def _write(file: BinaryIO, packer: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        value = _chunked(contiguous(value.read()))
+    if isinstance(value, np.ndarray):
+        _write_array(file, packer, value)
+    elif isinstance(value, dict):
+        file.write(packer.pack_map_header(len(value)))
+        for key, item in value.items():
+            file.write(packer.pack(key))
+            _write(file, packer, item)
+    else:
+        file.write(packer.pack(value) if value is True else _size(value))
 
 
-def _write_tensor(file: BinaryIO, tensor: Tensor) -> None:
-    flat = contiguous(tensor.read()).reshape(-1)
-    if tensor.nbytes <= _CHUNK_BYTES:
-        _write_array(file, flat.view(np.uint8).data, tensor.shape, tensor.dtype)
-        return
-    rows = _CHUNK_BYTES // tensor.dtype.itemsize
+def _chunked(value: Array) -> Array | dict[str, Any]:
+    """The array, or if it is too large for one extension, what Flax makes of it."""
+    if value.nbytes <= _CHUNK_BYTES:
+        return value
+    flat, rows = value.reshape(-1), _CHUNK_BYTES // value.itemsize
     chunks = [flat[start : start + rows] for start in range(0, flat.size, rows)]
-    file.write(_map_head(3) + _text(_CHUNKED) + b"\xc3" + _text("shape") + _map_head(len(tensor.shape)))
-    for axis, size in enumerate(tensor.shape):
-        file.write(_text(str(axis)) + _natural(size))
-    file.write(_text("chunks") + _map_head(len(chunks)))
-    for number, chunk in enumerate(chunks):
-        file.write(_text(str(number)))
-        _write_array(file, chunk.view(np.uint8).data, chunk.shape, tensor.dtype)
+    return {_CHUNKED: True, "shape": _numbered(value.shape), "chunks": _numbered(chunks)}
 
 
-def _write_array(file: BinaryIO, content: memoryview, shape: Iterable[int], dtype: DType) -> None:
-    sizes = list(shape)
-    head = bytes([0x93, 0x90 | len(sizes)]) + b"".join(map(_natural, sizes)) + _text(dtype.name)
-    head += b"\xc6" + struct.pack(">I", content.nbytes)
-    file.write(b"\xc9" + struct.pack(">Ib", len(head) + content.nbytes, _NDARRAY) + head)
-    file.write(content)
+def _numbered(values: Iterable[Any]) -> dict[str, Any]:
+    return {str(number): value for number, value in enumerate(values)}
 
 
-def _map_head(count: int) -> bytes:
-    return bytes([0x80 | count]) if count < 16 else b"\xde" + struct.pack(">H", count)
+def _write_array(file: BinaryIO, packer: Any, value: Array) -> None:
+    """An extension; the package packs it from a copy of its content only, so its two lengths are written here."""
+    head = packer.pack_array_header(3) + packer.pack_array_header(value.ndim)
+    head += (
+        b"".join(map(_size, value.shape)) + packer.pack(value.dtype.name) + b"\xc6" + struct.pack(">I", value.nbytes)
+    )
+    file.write(b"\xc9" + struct.pack(">Ib", len(head) + value.nbytes, _NDARRAY) + head)
+    file.write(value.reshape(-1).view(np.uint8).data)
 
 
-def _text(text: str) -> bytes:
-    encoded = text.encode()
-    head = bytes([0xA0 | len(encoded)]) if len(encoded) < 32 else b"\xd9" + struct.pack(">B", len(encoded))
-    return head + encoded
-
-
-def _natural(value: int) -> bytes:
+def _size(value: int) -> bytes:
+    """A size of an axis, always in one byte or in four, so that no version of the package changes a file."""
     return bytes([value]) if value < 128 else b"\xce" + struct.pack(">I", value)

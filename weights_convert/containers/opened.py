@@ -15,6 +15,8 @@ from weights_convert.containers.hdf5_files import read_hdf5
 from weights_convert.containers.msgpack_files import read_msgpack
 
 _PROTOCOLS_OF_PICKLE = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".h5", ".msgpack")
+"""What names of files of weights end with, whatever else they are."""
 _KERAS_SHARDS_SUFFIX = ".weights.json"
 
 
@@ -59,6 +61,8 @@ def open_container(path: Path) -> Container:
 def _open_file(path: Path) -> Container:
     with open(path, "rb") as file:
         head = file.read(16)
+    if head[4:9] == b"\0\0\0\0{":  # the length of a header can look like the beginning of a pickle
+        return _open_safetensors(path)
     if head.startswith(b"PK\3\4") or head.startswith(_PROTOCOLS_OF_PICKLE):
         tensors, extra, is_script = read_torch_file(path)
         return Container(path=path, kind="torchscript" if is_script else "torch", tensors=tensors, extra=extra)

@@ -12,38 +12,16 @@ from pathlib import Path
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import InputError
-from clip_core.weights import WeightSpec
-from weights_convert.companions import read_files, write_company
-from weights_convert.containers.hdf5_files import require_h5py, write_hdf5
-from weights_convert.containers.opened import Container
-from weights_convert.containers.shards import write_shards
-from weights_convert.model import Format, Model
-from weights_convert.tables import Place, foreign_names, shared_names
+from clip_core.schemes import HF_TF_SCALAR, KERAS
+from weights_convert.containers.hdf5_files import write_hdf5
+from weights_convert.containers.shards import hugging_face_files
+from weights_convert.format import Format
+from weights_convert.formats.hf_torch import MISSPELLED
+from weights_convert.model import Model
+from weights_convert.names import LAYER, Names, Place
 
-_LEAVES = {
-    "linear": ("kernel", "in out"),
-    "linear_bias": ("bias", None),
-    "conv": ("kernel", "height width in out"),
-    "embedding": ("embeddings", None),
-    "norm_scale": ("gamma", None),
-    "norm_bias": ("beta", None),
-}
-_TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight"
+_FILES = hugging_face_files("tf_model.h5")
 _TOP = "clip"  # name of the only layer of the classes
-
-
-def _place(spec: WeightSpec) -> Place:
-    """The name without the class: ``clip/text_model/encoder/layers_._0/mlp/fc1/kernel:0``."""
-    if spec.kind == "scalar":
-        return Place(f"{_TOP}/{spec.name}:0", "one")
-    if spec.kind == "vector" or spec.name == _TOKEN_EMBEDDING:  # variables made by hand, with PyTorch's names
-        return Place(f"{_TOP}/{_slashed(spec.name)}:0")
-    leaf, axes = _LEAVES[spec.kind]
-    return Place(f"{_TOP}/{_slashed(spec.name.rpartition('.')[0])}/{leaf}:0", axes)
-
-
-def _slashed(name: str) -> str:
-    return name.replace("layers.", "layers_._").replace(".", "/").replace("layers_/_", "layers_._")
 
 
 def _without_class(name: str) -> str:
@@ -52,39 +30,25 @@ def _without_class(name: str) -> str:
     return "/".join(parts[2:]) if len(parts) > 3 and parts[2] == _TOP else name
 
 
-def _recognises(container: Container) -> bool:
-    return any(_without_class(name).startswith(f"{_TOP}/") and name.endswith(":0") for name in container.tensors)
-
-
-def _read(container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    return shared_names(_place, {_without_class(name): tensor for name, tensor in container.tensors.items()})
-
-
 def _class_name(model: Model) -> str:
     if isinstance(model.config, CLIPConfig):
         return "tfclip_model"
     return "tfclip_text_model" if isinstance(model.config, CLIPTextConfig) else "tfclip_vision_model"
 
 
-def _write(model: Model, directory: Path, max_shard_size: int) -> None:
-    def write_whole(path: Path, tensors: Mapping[str, Tensor]) -> None:
-        named = {f"{_class_name(model)}/{name}": tensor for name, tensor in tensors.items()}
-        attributes: dict[str, dict[str, str | list[str]]] = {
-            "/": {"layer_names": [_TOP], "backend": "tensorflow", "keras_version": "2.15.0"},
-            _TOP: {"weight_names": list(named)},
-        }
-        write_hdf5(path, {f"{_TOP}/{name}": tensor for name, tensor in named.items()}, attributes)
-
-    def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _write_file(path: Path, tensors: Mapping[str, Tensor], model: Model) -> None:
+    if path.name != _FILES.whole:
         write_hdf5(path, tensors, {"/": {"layer_names": list(tensors)}})
+        return
+    named = {f"{_class_name(model)}/{name}": tensor for name, tensor in tensors.items()}
+    attributes: dict[str, dict[str, str | list[str]]] = {
+        "/": {"layer_names": [_TOP], "backend": "tensorflow", "keras_version": "2.15.0"},
+        _TOP: {"weight_names": list(named)},
+    }
+    write_hdf5(path, {f"{_TOP}/{name}": tensor for name, tensor in named.items()}, attributes)
 
-    tensors = foreign_names(_place, model.specs, model.weights)
-    write_shards(directory, "tf_model.h5", tensors, max_shard_size, write_whole, write_shard)
-    write_company(directory, model)
 
-
-def _check(model: Model) -> None:
-    require_h5py("Hugging Face TensorFlow: tf_model.h5")
+def _refuse(model: Model) -> None:
     if model.projection and not isinstance(model.config, CLIPConfig):
         raise InputError("Hugging Face TensorFlow: has no class for a tower with projection. Convert it to hf.")
 
@@ -92,11 +56,27 @@ def _check(model: Model) -> None:
 HF_TF = Format(
     name="hf-tf",
     title="Hugging Face TensorFlow",
-    recognises=_recognises,
-    read=_read,
-    config_files=("config.json",),
-    write=_write,
-    check=_check,
-    read_files=read_files,
+    containers=("hdf5", "safetensors"),
+    files=(_FILES,),
     sharded=True,
+    names=Names(
+        scheme=KERAS,
+        separator="/",
+        modules={
+            **MISSPELLED,
+            f"layers.{LAYER}": f"layers_._{LAYER}",
+            **{name: f"{_TOP}/{name}" for name in ("text_model", "vision_model")},
+            **{name: f"{_TOP}/{name}" for name in ("text_projection", "visual_projection")},
+        },
+        leaf="{}:0",
+        places={  # variables made by hand, with PyTorch's names
+            "logit_scale": Place(f"{_TOP}/logit_scale:0", HF_TF_SCALAR),
+            "text_model.embeddings.token_embedding.weight": Place(
+                f"{_TOP}/text_model/embeddings/token_embedding/weight:0"
+            ),
+        },
+    ),
+    plain_names=lambda container: {_without_class(name): tensor for name, tensor in container.tensors.items()},
+    write_file=_write_file,
+    refuse=_refuse,
 )

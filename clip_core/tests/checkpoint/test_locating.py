@@ -177,8 +177,11 @@ def test_a_part_that_the_cache_does_not_have_is_downloaded(remote):
 
 
 def test_the_converter_gets_other_formats_by_name_too(remote):
-    remote[0].append("tf_model.h5")
-    assert "tf_model.h5" in downloaded(resolve_checkpoint("a/b", part="any weights"))
+    files, _ = remote
+    files += ["tf_model.h5", "tf.json"]
+    foreign = (("other.bin",), ("tf_model.h5", "tf*.json"))
+    found = resolve_checkpoint("a/b", part="weights", foreign_weights=foreign)
+    assert downloaded(found) == ["config.json", "tf.json", "tf_model.h5", "vocab.json"]
 
 
 def test_weights_are_downloaded_when_they_are_wanted_and_once(remote):

@@ -1,0 +1,134 @@
+"""What a checkpoint format is: one record, from which recognising, reading and writing follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TypeAlias
+
+from clip_core.checkpoint.tensors import Tensor
+from clip_core.config import CLIPConfig
+from clip_core.errors import InputError
+from weights_convert.companions import (
+    HUGGING_FACE_CONFIG,
+    HUGGING_FACE_FILES,
+    ConfigFile,
+    hugging_face_company,
+    read_files,
+    write_files,
+)
+from weights_convert.containers.opened import Container
+from weights_convert.containers.packages import require_package
+from weights_convert.containers.shards import WeightFiles, write_shards
+from weights_convert.model import Files, Model
+from weights_convert.names import Names
+from weights_convert.tables import foreign_names, shared_names
+
+WriteFile: TypeAlias = Callable[[Path, Mapping[str, Tensor], Model], None]
+
+
+def _stored_names(container: Container) -> Mapping[str, Tensor]:
+    return container.tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A checkpoint format.
+
+    Attributes:
+        name: as ``--to`` has it.
+        title: as people call it.
+        containers: kinds of container that it is read from (see `Container`); the first is written.
+        files: names of its files of weights; the first are written. None: a checkpoint is one file of any name.
+        sharded: whether it is written in shards.
+        names: how weights are named and laid out.
+        plain_names: the tensors of a container as ``names`` calls them, where there are several spellings.
+        ignored: patterns of names in its files that are no weights.
+        is_own: tells a container of this format from one of another format that has the same names.
+        config: the configuration beside the weights.
+        small_files: names of everything that may lie beside the weights.
+        read_files: preprocessor and tokenizer of a directory, in the Hugging Face layout.
+        company: what is written beside the weights, by name.
+        write_file: writes a file of weights, all of the model's or a shard, one tensor at a time.
+        whole_models_only: whether it has no place for a single tower.
+        refuse: raises `InputError` for a model that it cannot express.
+    """
+
+    name: str
+    title: str
+    containers: tuple[str, ...]
+    names: Names
+    write_file: WriteFile
+    files: tuple[WeightFiles, ...] = ()
+    sharded: bool = False
+    plain_names: Callable[[Container], Mapping[str, Tensor]] = _stored_names
+    ignored: tuple[str, ...] = ()
+    is_own: Callable[[Container], bool] = lambda container: True
+    config: ConfigFile = HUGGING_FACE_CONFIG
+    small_files: tuple[str, ...] = HUGGING_FACE_FILES
+    read_files: Callable[[Path], Files] = read_files
+    company: Callable[[Model], Files] = hugging_face_company
+    whole_models_only: bool = False
+    refuse: Callable[[Model], None] = lambda model: None
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a checkpoint is one file, of any name."""
+        return not self.files
+
+    @property
+    def downloads(self) -> tuple[tuple[str, ...], ...]:
+        """Patterns of what a hub is asked for, one form of the weights at a time: the file or the index first."""
+        whole = tuple((files.whole, *self.small_files) for files in self.files)
+        return whole + tuple((files.index, *files.globs, *self.small_files) for files in self.files if files.index)
+
+    def recognises(self, container: Container) -> bool:
+        """Whether the names in a container are those of this format."""
+        if container.kind not in self.containers:
+            return False
+        stored = self.plain_names(container)
+        towers = [not signature.isdisjoint(stored) for signature in self.names.signatures]
+        return (all(towers) if self.whole_models_only else any(towers)) and self.is_own(container)
+
+    def read(self, container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The weights of a container in the shared scheme, and what has no place in it."""
+        found, rest = shared_names(self.names, self.plain_names(container))
+        unknown = {
+            name: tensor
+            for name, tensor in rest.items()
+            if not any(fnmatchcase(name, pattern) for pattern in self.ignored)
+        }
+        return found, unknown
+
+    def check(self, model: Model) -> None:
+        """Raises what `write` would: `InputError` if it cannot say this model, `MissingExtraError` for a package."""
+        require_package(self.containers[0], f"{self.title}: {self.files[0].whole if self.files else 'its file'}")
+        if self.whole_models_only and not isinstance(model.config, CLIPConfig):
+            raise InputError(
+                f"{self.title}: holds whole models only, and the source is a single tower. Convert it to hf."
+            )
+        self.refuse(model)
+
+    def write(self, model: Model, path: Path, max_shard_size: int) -> None:
+        """Writes a checkpoint.
+
+        Args:
+            model: one that `check` has let pass.
+            path: a directory that is there, or the file if ``is_file``.
+            max_shard_size: in bytes, if ``sharded``.
+        """
+        tensors = foreign_names(self.names, model.specs, model.weights, model.heads)
+
+        def write_one(file: Path, held: Mapping[str, Tensor]) -> None:
+            self.write_file(file, held, model)
+
+        if self.is_file:
+            write_one(path, tensors)
+            return
+        if self.sharded:
+            write_shards(path, self.files[0], tensors, max_shard_size, write_one)
+        else:
+            write_one(path / self.files[0].whole, tensors)
+        write_files(path, self.company(model))
