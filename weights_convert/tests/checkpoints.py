@@ -1,12 +1,13 @@
 """Small checkpoints for tests: no two sizes are equal, and yet like OpenAI's, so that every format can hold them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import ml_dtypes
 import numpy as np
 
 from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
 
@@ -57,3 +58,10 @@ def save(directory: Path, dtype: str = "float32", given: Mapping[str, np.ndarray
 def destination(directory: Path, to: str, stem: str = "") -> Path:
     """Where to write a format: a file for openai, else a directory."""
     return directory / f"{stem}{to}{'.pt' if to == 'openai' else ''}"
+
+
+def rewrite(path: Path, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+    """Renames or changes the tensors of a safetensors file."""
+    tensors = {name: np.array(value) for name, value in change(dict(SafetensorsFile(path))).items()}
+    layout = {name: (value.dtype, value.shape) for name, value in tensors.items()}
+    write_safetensors(path, layout, tensors.items(), {"format": "pt"})
