@@ -116,7 +116,7 @@ def convert(
     )
     if dry_run:
         return done
-    advance = progress(done.bytes * (2 if verify != "none" else 1)) if progress else _no_progress
+    advance = progress(done.bytes * (2 if verify != "none" else 1)) if progress else lambda count: None
     before, after = Manifest(), Manifest()
     watched = replace(model, weights=_watched(opened.model.weights, model.weights, before, after, advance))
     with written_beside(path, is_file=target.is_file, overwrite=overwrite) as temporary:
@@ -142,10 +142,6 @@ def _target(to: str, dtype: str, max_shard_size: int | str | None, verify: str) 
         sharded = ", ".join(name for name, format_ in FORMATS.items() if format_.sharded)
         raise InputError(f"max_shard_size: {to} is written in one file; shards are for {sharded}.")
     return FORMATS[to]
-
-
-def _no_progress(count: int) -> None:
-    """Nobody is watching."""
 
 
 def _cast(weights: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:

@@ -45,7 +45,8 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} is there already. Say --overwrite (overwrite=True) to replace it, or choose another.")
     if not path.is_dir():
         return
-    names = sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*") if not _is_folder(entry, path))
+    entries = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*")}
+    names = sorted(name for name, entry in entries.items() if not (name in _FOLDERS and entry.is_dir()))
     others = [name for name in names if not (_holds_weights(name) or name in _SMALL)]
     if others:
         shown = ", ".join(others[:5]) + (" ..." if len(others) > 5 else "")
@@ -62,11 +63,6 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
 def _holds_weights(name: str) -> bool:
     """Whether a format has files of weights of this name."""
     return any(files.holds_weights(name) for format_ in FORMATS.values() for files in format_.files)
-
-
-def _is_folder(entry: Path, directory: Path) -> bool:
-    """Whether an entry is a folder that a format keeps files in."""
-    return entry.is_dir() and entry.relative_to(directory).as_posix() in _FOLDERS
 
 
 @contextmanager

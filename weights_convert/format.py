@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -27,10 +28,6 @@ from weights_convert.names import Names
 from weights_convert.tables import foreign_names, shared_names
 
 WriteFile: TypeAlias = Callable[[Path, Mapping[str, Tensor], Model], None]
-
-
-def _stored_names(container: Container) -> Mapping[str, Tensor]:
-    return container.tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +60,7 @@ class Format:
     write_file: WriteFile
     files: tuple[WeightFiles, ...] = ()
     sharded: bool = False
-    plain_names: Callable[[Container], Mapping[str, Tensor]] = _stored_names
+    plain_names: Callable[[Container], Mapping[str, Tensor]] = lambda container: container.tensors
     ignored: tuple[str, ...] = ()
     is_own: Callable[[Container], bool] = lambda container: True
     config: ConfigFile = HUGGING_FACE_CONFIG
@@ -95,12 +92,8 @@ class Format:
     def read(self, container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights of a container in the shared scheme, and what has no place in it."""
         found, rest = shared_names(self.names, self.plain_names(container))
-        unknown = {
-            name: tensor
-            for name, tensor in rest.items()
-            if not any(fnmatchcase(name, pattern) for pattern in self.ignored)
-        }
-        return found, unknown
+        ignored = {name for name in rest for pattern in self.ignored if fnmatchcase(name, pattern)}
+        return found, {name: tensor for name, tensor in rest.items() if name not in ignored}
 
     def check(self, model: Model) -> None:
         """Raises what `write` would: `InputError` if it cannot say this model, `MissingExtraError` for a package."""
@@ -126,9 +119,6 @@ class Format:
 
         if self.is_file:
             write_one(path, tensors)
-            return
-        if self.sharded:
-            write_shards(path, self.files[0], tensors, max_shard_size, write_one)
         else:
-            write_one(path / self.files[0].whole, tensors)
-        write_files(path, self.company(model))
+            write_shards(path, self.files[0], tensors, max_shard_size if self.sharded else sys.maxsize, write_one)
+            write_files(path, self.company(model))

@@ -20,19 +20,9 @@ PUBLISHED = {
 }
 """SHA-256 of the files that OpenAI published, which is part of their addresses."""
 
-_HEAD_DIMS = {
-    "ViT-S": 64,
-    "ViT-M": 64,
-    "ViT-B": 64,
-    "ViT-L": 64,
-    "ViT-H": 80,
-    "ViT-g": 88,
-    "ViT-bigG": 104,
-    "ViT-e": 112,
-}
-"""Width of a head of the vision tower, by size; that of the text tower is 64 in all of them."""
-_WIDTHS = {"ViT-S": 384, "ViT-M": 512, "ViT-B": 768, "ViT-L": 1024, "ViT-H": 1280, "ViT-g": 1408, "ViT-bigG": 1664,
-           "ViT-e": 1792}  # fmt: skip
+_SIZES = {"ViT-S": (384, 64), "ViT-M": (512, 64), "ViT-B": (768, 64), "ViT-L": (1024, 64), "ViT-H": (1280, 80),
+          "ViT-g": (1408, 88), "ViT-bigG": (1664, 104), "ViT-e": (1792, 112)}  # fmt: skip
+"""Width of the vision tower and of its heads; a head of the text tower is 64 wide in all of them."""
 _OPENAI_NAMES = tuple(PUBLISHED.values())
 _OPEN_CLIP_NAME = re.compile(r"(ViT-(?:S|M|B|L|H|g|bigG|e))-(\d\d)(?:-alt|-plus)?(?:-\d{3})?(-quickgelu)?")
 
@@ -82,8 +72,8 @@ def named_config(name: str, shapes: Mapping[str, Shape]) -> CLIPConfig:
     if set(sizes) != {"text_config", "vision_config"}:
         raise ConfigError(f"{name}: names a whole model, the weights are of a part. Give its config.json.")
     text, vision = sizes["text_config"], sizes["vision_config"]
-    usual = "alt" in name or "plus" in name or vision["hidden_size"] == _WIDTHS[family]
-    head_dim = _HEAD_DIMS[family]
+    width, head_dim = _SIZES[family]
+    usual = "alt" in name or "plus" in name or vision["hidden_size"] == width
     if not usual or vision["patch_size"] != patch or vision["hidden_size"] % head_dim or text["hidden_size"] % HEAD_DIM:
         got = f"width {vision['hidden_size']} and patches of {vision['patch_size']}"
         raise ConfigError(f"{name}: the weights are of another model, with a vision tower of {got}.")

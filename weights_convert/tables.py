@@ -104,11 +104,10 @@ def foreign_names(
         name = numbered(place.name, int(number[0]) if number else 0)
         tensor = _to_foreign(weights[spec.name], spec, place, heads(spec))
         parts[name].append((place.part[0] if place.part else 0, tensor))
-    return {name: _fused(name, [tensor for _, tensor in sorted(found, key=_first)]) for name, found in parts.items()}
-
-
-def _first(numbered: tuple[int, Tensor]) -> int:
-    return numbered[0]
+    return {
+        name: _fused(name, [tensor for _, tensor in sorted(found, key=lambda numbered: numbered[0])])
+        for name, found in parts.items()
+    }
 
 
 def _fused(name: str, parts: list[Tensor]) -> Tensor:

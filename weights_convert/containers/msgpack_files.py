@@ -30,7 +30,6 @@ _DTYPES = {**WEIGHT_DTYPES, **{name: np.dtype(f"<{code}") for name, code in (("i
 _MAPS = {*range(0x80, 0x90), 0xDE, 0xDF}
 _BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}  # first byte to the width of the length that follows
 _EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
-_FIXED_EXTENSIONS = {0xD4: 1, 0xD5: 2, 0xD6: 4, 0xD7: 8, 0xD8: 16}  # first byte to the length itself
 
 
 def read_msgpack(path: Path) -> dict[str, Tensor]:
@@ -46,7 +45,10 @@ def read_msgpack(path: Path) -> dict[str, Tensor]:
             raise CheckpointFormatError(f"{path}: expected a msgpack file, got an empty one.")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
             reader = _Reader(path, view)
-            tree = reader.value(0)
+            try:
+                tree = reader.value(0)
+            except IndexError:
+                reader.refuse("it ends within its tree")
             if reader.position != len(view):
                 reader.refuse(f"{len(view) - reader.position} bytes follow its tree")
     if not isinstance(tree, dict):
@@ -82,14 +84,10 @@ class _Reader:
         self.position += unpacker.tell()
         return value
 
-    def first(self) -> int:
-        """The byte that says what comes next."""
-        return self.view[self.position] if self.position < len(self.view) else self.refuse("it ends within its tree")
-
     def length(self, widths: Mapping[int, int]) -> int:
         """The length that follows the first byte."""
         start = self.position + 1
-        self.position = start + widths[self.first()]
+        self.position = start + widths[self.view[self.position]]
         return int.from_bytes(self.view[start : self.position], "big")
 
     def value(self, depth: int) -> Any:
@@ -97,14 +95,14 @@ class _Reader:
         self.leaves += 1
         if depth > _MAX_DEPTH or self.leaves > _MAX_LEAVES:
             self.refuse("its maps are nested too deep or hold too much")
-        kind = self.first()
+        kind = self.view[self.position]
         if kind in _MAPS:
             return self.map(self.next("read_map_header"), depth)
         if kind in _EXTENSIONS:
             return self.array(self.length(_EXTENSIONS))
-        if kind in _FIXED_EXTENSIONS:
+        if 0xD4 <= kind <= 0xD8:  # extensions of 1, 2, 4, 8 and 16 bytes
             self.position += 1
-            return self.array(_FIXED_EXTENSIONS[kind])
+            return self.array(1 << kind - 0xD4)
         return self.next("unpack")
 
     def map(self, count: int, depth: int) -> dict[Any, Any]:
@@ -118,13 +116,13 @@ class _Reader:
 
     def array(self, count: int) -> Tensor:
         """An extension: shape, dtype name and bytes, packed once more."""
-        code = self.first()
+        code = self.view[self.position]
         self.position += 1
         end = self.position + count
         if code not in (_NDARRAY, _SCALAR) or end > len(self.view):
             self.refuse(f"an extension of type {code} and {count} bytes at {self.position}")
         parts, shape, name = self.next("read_array_header"), self.next("unpack"), self.next("unpack")
-        if parts != 3 or self.first() not in _BYTES:
+        if parts != 3 or self.view[self.position] not in _BYTES:
             self.refuse(f"an array at {self.position} that is not shape, dtype and bytes")
         size = self.length(_BYTES)
         dtype, shape = self.checked_layout(name, shape, size)

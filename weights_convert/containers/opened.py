@@ -48,13 +48,11 @@ def open_container(path: Path) -> Container:
     """
     try:
         return _open_shards(path) if path.suffix == ".json" else _open_file(path)
-    except FileNotFoundError as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except FileNotFoundError:
         raise CheckpointNotFoundError(f"{path}: no such file.") from None
     except OSError as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
