@@ -72,6 +72,11 @@ def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
     return tensor.numpy() if "device:CPU" in tensor.device else None
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float32, or wider if it is: the dtype of softmax, logits and loss."""
+    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+
+
 def default(value: bool | None, configured: bool) -> bool:
     """An argument, or what the configuration says if it was not given."""
     return configured if value is None else value
@@ -154,9 +159,8 @@ class Attention(keras.layers.Layer):
         return tf.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
-        scores = tf.matmul(query * self.head_dim**-0.5, key, transpose_b=True)  # [batch, head, query, key]
-        scores = tf.cast(scores, tf.float32)
+        """Attention after softmax, before dropout; the softmax is in float32 or wider."""
+        scores = wide(tf.matmul(query * self.head_dim**-0.5, key, transpose_b=True))  # [batch, head, query, key]
         if attention_mask is not None:
             scores = tf.where(attention_mask, scores, scores.dtype.min)
         return tf.cast(tf.nn.softmax(scores, axis=-1), query.dtype)

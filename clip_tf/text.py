@@ -65,7 +65,7 @@ class TextTransformer(keras.layers.Layer):
         input_ids = tensor_input("input_ids", input_ids)
         attention_mask = optional_input("attention_mask", attention_mask)
         position_ids = optional_input("position_ids", position_ids)
-        self.check(input_ids, attention_mask, position_ids)
+        values_are_checked = self.check(input_ids, attention_mask, position_ids)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),
             self.causal_mask(tf.shape(input_ids)[1], attention_mask),
@@ -73,17 +73,22 @@ class TextTransformer(keras.layers.Layer):
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
         )
         last_hidden_state = self.final_layer_norm(last_hidden_state)
+        pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
+        if not values_are_checked:
+            pooled = self.without_bad_texts(pooled, input_ids, attention_mask, position_ids)
         return BaseModelOutputWithPooling.of(
             {
                 "last_hidden_state": last_hidden_state,
-                "pooler_output": self.pool(last_hidden_state, input_ids),
+                "pooler_output": pooled,
                 "hidden_states": hidden_states,
                 "attentions": attentions,
             }
         )
 
-    def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
-        """Raises for shapes and dtypes always, for values if they lie in host memory."""
+    def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:
+        """Raises for shapes and dtypes always, for values if they lie in host memory; whether all of them do."""
+        given = (input_ids, attention_mask, position_ids)
+        ids, mask, positions = seen = tuple(map(host_values, given))
         with plain_errors():
             check_text_input(
                 tuple(input_ids.shape),
@@ -92,9 +97,8 @@ class TextTransformer(keras.layers.Layer):
                 None if position_ids is None else tuple(position_ids.shape),
                 self.config,
             )
-            check_text_values(
-                host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config
-            )
+            check_text_values(ids, mask, positions, self.config)
+        return all(tensor is None or values is not None for tensor, values in zip(given, seen, strict=True))
 
     def causal_mask(self, length: int | Tensor, attention_mask: Tensor | None) -> Tensor:
         """True where a query may see a key: not later than itself, and no padding."""
@@ -115,6 +119,26 @@ class TextTransformer(keras.layers.Layer):
         else:
             end = tf.argmax(tf.cast(input_ids == self.config.eos_token_id, tf.int32), axis=-1)  # [batch]
         return tf.gather(last_hidden_state, end, axis=1, batch_dims=1)  # [batch, hidden]
+
+    def without_bad_texts(
+        self, pooled: Tensor, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
+    ) -> Tensor:
+        """NaN in the rows of ``pooled`` ``[batch, hidden]`` of texts that `check_text_values` would refuse.
+
+        In compiled graphs and on other devices nothing can be raised, and a finite number would be taken for an answer.
+        """
+        config = self.config
+        bad = tf.reduce_any((input_ids < 0) | (input_ids >= config.vocab_size), axis=-1)  # [batch]
+        if config.eos_token_id != LEGACY_EOS_TOKEN_ID:
+            bad = bad | tf.reduce_all(input_ids != config.eos_token_id, axis=-1)
+        if attention_mask is not None:  # begins with padding, has no token, or is one that is added to scores
+            zero, one = tf.zeros((), attention_mask.dtype), tf.ones((), attention_mask.dtype)
+            odd = tf.reduce_any((attention_mask != zero) & (attention_mask != one), axis=-1)
+            bad = bad | (attention_mask[:, 0] == zero) | odd
+        if position_ids is not None:
+            odd = (position_ids < 0) | (position_ids >= config.max_position_embeddings)
+            bad = bad | tf.reduce_any(odd, axis=-1)
+        return tf.where(bad[:, None], tf.constant(float("nan"), pooled.dtype), pooled)  # [batch, hidden]
 
 
 @keras.saving.register_keras_serializable(package="triclip")

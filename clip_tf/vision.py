@@ -14,7 +14,7 @@ from clip_core.config import CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, plain_errors, tensor_input
+from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, plain_errors, tensor_input, wide
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -74,7 +74,8 @@ class VisionEmbeddings(keras.layers.Layer):
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]
-        patches = tf.cast(tf.matmul(matrix, tf.cast(table[1:], tf.float32)), table.dtype)  # [patch, hidden]
+        trained = wide(table[1:])  # [trained patch, hidden]
+        patches = tf.cast(tf.matmul(tf.cast(matrix, trained.dtype), trained), table.dtype)  # [patch, hidden]
         return tf.concat([table[:1], patches], axis=0)  # [token, hidden]
 
 

@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, "torch", "clip_torch") from None
 
-from clip_torch.model import CLIPModel
+from clip_torch.model import CLIPModel, contrastive_loss, gathered
 from clip_torch.text import CLIPTextModel, CLIPTextModelWithProjection
 from clip_torch.vision import CLIPVisionModel, CLIPVisionModelWithProjection
 
@@ -19,4 +19,6 @@ __all__ = [
     "CLIPTextModelWithProjection",
     "CLIPVisionModel",
     "CLIPVisionModelWithProjection",
+    "contrastive_loss",
+    "gathered",
 ]

@@ -67,6 +67,11 @@ def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
         return None
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float32, or wider if it is: the dtype of softmax, logits and loss."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def default(value: bool | None, configured: bool) -> bool:
     """An argument, or what the configuration says if it was not given."""
     return configured if value is None else value
@@ -131,9 +136,8 @@ class Attention(nn.Module):
         return heads.transpose(1, 2)  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
-        scores = (query * self.head_dim**-0.5) @ key.transpose(2, 3)  # [batch, head, query, key]
-        scores = scores.float()
+        """Attention after softmax, before dropout; the softmax is in float32 or wider."""
+        scores = wide((query * self.head_dim**-0.5) @ key.transpose(2, 3))  # [batch, head, query, key]
         if attention_mask is not None:
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         return torch.softmax(scores, dim=-1).to(query.dtype)

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree
@@ -16,7 +17,7 @@ from torch.utils import _pytree
 from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
 from clip_core.outputs import CLIPOutput, all_output_types
-from clip_torch.layers import default, linear
+from clip_torch.layers import default, linear, wide
 from clip_torch.text import TextTransformer
 from clip_torch.vision import VisionTransformer
 from clip_torch.weights import CLIPPreTrainedModel
@@ -62,15 +63,18 @@ class CLIPModel(CLIPPreTrainedModel):
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = False,
         return_dict: bool | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> CLIPOutput | tuple[Any, ...]:
         """Compares every image with every text; arguments as of the towers.
 
         Args:
             return_loss: also the symmetric contrastive loss; the i-th image belongs to the i-th text.
+            group: the processes over which the pairs are split. The loss is then that of all pairs; logits remain those
+                of the process's own. See `contrastive_loss`. Without it the loss is that of the own pairs.
 
         Returns:
-            `CLIPOutput`, or a tuple of its fields with ``return_dict=False``. Logits and loss are float32 whatever
-            the dtype of the weights.
+            `CLIPOutput`, or a tuple of its fields with ``return_dict=False``. Logits and loss are float32, or float64
+            with weights of float64.
 
         Raises:
             InputError, InputTypeError: as the towers; or ``return_loss`` with unequal numbers of images and texts.
@@ -83,10 +87,12 @@ class CLIPModel(CLIPPreTrainedModel):
         )
         text_embeds = unit_length(self.text_projection(text_output.pooler_output))  # [text, embed]
         image_embeds = unit_length(self.visual_projection(vision_output.pooler_output))  # [image, embed]
-        logits_per_text = self.logits(text_embeds, image_embeds)  # [text, image]
+        logits_per_text = loss_logits = self.logits(text_embeds, image_embeds)  # [text, image]
+        if return_loss and group is not None:
+            loss_logits = self.logits(text_embeds, gathered(image_embeds, group))  # [text, image of all processes]
         output = CLIPOutput.of(
             {
-                "loss": contrastive_loss(logits_per_text) if return_loss else None,
+                "loss": contrastive_loss(loss_logits, group) if return_loss else None,
                 "logits_per_image": logits_per_text.T,  # [image, text]
                 "logits_per_text": logits_per_text,
                 "text_embeds": text_embeds,
@@ -98,12 +104,12 @@ class CLIPModel(CLIPPreTrainedModel):
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
     def logits(self, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
-        """Cosine similarities of unit vectors times the scale, in float32: ``[text, image]``."""
+        """Cosine similarities of unit vectors times the scale, in float32 or wider: ``[text, image]``."""
         device = text_embeds.device.type
         exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
         with exact:  # autocast would round logits to its dtype
-            scale = self.logit_scale.float().exp()
-            return text_embeds.float() @ image_embeds.float().T * scale  # [text, image]
+            cosines = wide(text_embeds) @ wide(image_embeds).T  # [text, image]
+            return cosines * wide(self.logit_scale).exp()
 
 
 def unit_length(embeds: Tensor) -> Tensor:
@@ -111,11 +117,58 @@ def unit_length(embeds: Tensor) -> Tensor:
     return embeds / embeds.square().sum(dim=-1, keepdim=True).sqrt()
 
 
-def contrastive_loss(logits_per_text: Tensor) -> Tensor:
-    """The mean of both cross entropies, scalar: each text finds its image and each image its text (CLIP, figure 3)."""
+def contrastive_loss(logits_per_text: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+    """The mean of both cross entropies, scalar: each text finds its image and each image its text (CLIP, figure 3).
+
+    Over pairs that are split over processes, as many in each, it is exact, the same in every process, and needs only
+    the image embeddings to be gathered::
+
+        images = gathered(output.image_embeds, group)
+        loss = contrastive_loss(model.logits(output.text_embeds, images), group)
+
+    The mean over the processes of its gradients, which `DistributedDataParallel` takes, is that of one process with all
+    pairs.
+
+    Args:
+        logits_per_text: ``[text, image]``; the i-th image belongs to the i-th text. With a group, those of this
+            process's texts and of all processes' images, in the order of the processes.
+        group: the processes over which the pairs are split.
+
+    Raises:
+        InputError: other numbers of images than of texts.
+    """
     texts, images = logits_per_text.shape
-    check_pair_counts(images, texts)
-    pairs = torch.arange(texts, device=logits_per_text.device)
+    processes, rank = (1, 0) if group is None else (dist.get_world_size(group), dist.get_rank(group))
+    check_pair_counts(images, texts * processes)
+    pairs = torch.arange(texts, device=logits_per_text.device) + rank * texts
     text_loss = F.cross_entropy(logits_per_text, pairs)
-    image_loss = F.cross_entropy(logits_per_text.T, pairs)
-    return (text_loss + image_loss) / 2
+    if group is None:
+        return (text_loss + F.cross_entropy(logits_per_text.T, pairs)) / 2
+    normaliser = gathered(logits_per_text.logsumexp(dim=0)[None], group).logsumexp(dim=0)  # [image of all processes]
+    own = logits_per_text.gather(1, pairs[:, None])[:, 0]  # [text], each with its image
+    image_loss = (normaliser[pairs] - own).mean()
+    return gathered(((text_loss + image_loss) / 2)[None], group).mean()
+
+
+def gathered(tensor: Tensor, group: dist.ProcessGroup) -> Tensor:
+    """The tensors ``[batch, ...]`` of all processes, one after the other, as ``[batch of all, ...]``.
+
+    Gradients reach every process's own tensor, summed over what the losses of all processes say.
+    """
+    result: Tensor = _Gathered.apply(tensor, group)  # type: ignore[no-untyped-call]  # torch's
+    return result
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group, ctx.own = group, dist.get_rank(group)
+        parts = [torch.empty_like(tensor) for _ in range(dist.get_world_size(group))]
+        dist.all_gather(parts, tensor.contiguous(), group=group)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        summed = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(summed, group=ctx.group)
+        return summed.chunk(dist.get_world_size(ctx.group))[ctx.own], None

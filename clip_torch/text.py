@@ -51,7 +51,7 @@ class TextTransformer(nn.Module):
         input_ids = tensor_input("input_ids", input_ids)
         attention_mask = optional_input("attention_mask", attention_mask)
         position_ids = optional_input("position_ids", position_ids)
-        self.check(input_ids, attention_mask, position_ids)
+        values_are_checked = self.check(input_ids, attention_mask, position_ids)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),
             self.causal_mask(input_ids.shape[1], attention_mask, input_ids.device),
@@ -59,17 +59,20 @@ class TextTransformer(nn.Module):
             default(output_hidden_states, self.config.output_hidden_states),
         )
         last_hidden_state = self.final_layer_norm(last_hidden_state)
+        pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
+        if not values_are_checked:
+            pooled = self.without_bad_texts(pooled, input_ids, attention_mask, position_ids)
         return BaseModelOutputWithPooling.of(
             {
                 "last_hidden_state": last_hidden_state,
-                "pooler_output": self.pool(last_hidden_state, input_ids),
+                "pooler_output": pooled,
                 "hidden_states": hidden_states,
                 "attentions": attentions,
             }
         )
 
-    def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
-        """Raises for shapes and dtypes always, for values if they lie in host memory."""
+    def check(self, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None) -> bool:
+        """Raises for shapes and dtypes always, for values if they lie in host memory; whether all of them do."""
         check_text_input(
             tuple(input_ids.shape),
             str(input_ids.dtype),
@@ -77,7 +80,10 @@ class TextTransformer(nn.Module):
             None if position_ids is None else tuple(position_ids.shape),
             self.config,
         )
-        check_text_values(host_values(input_ids), host_values(attention_mask), host_values(position_ids), self.config)
+        given = (input_ids, attention_mask, position_ids)
+        ids, mask, positions = seen = tuple(map(host_values, given))
+        check_text_values(ids, mask, positions, self.config)
+        return all(tensor is None or values is not None for tensor, values in zip(given, seen, strict=True))
 
     def causal_mask(self, length: int, attention_mask: Tensor | None, device: torch.device) -> Tensor:
         """True where a query may see a key: not later than itself, and no padding."""
@@ -98,6 +104,23 @@ class TextTransformer(nn.Module):
             end = (input_ids == self.config.eos_token_id).int().argmax(dim=-1)  # [batch]
         batch = torch.arange(input_ids.shape[0], device=input_ids.device)
         return last_hidden_state[batch, end]  # [batch, hidden]
+
+    def without_bad_texts(
+        self, pooled: Tensor, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
+    ) -> Tensor:
+        """NaN in the rows of ``pooled`` ``[batch, hidden]`` of texts that `check_text_values` would refuse.
+
+        In compiled graphs and on other devices nothing can be raised, and a finite number would be taken for an answer.
+        """
+        config = self.config
+        bad = ((input_ids < 0) | (input_ids >= config.vocab_size)).any(dim=-1)  # [batch]
+        if config.eos_token_id != LEGACY_EOS_TOKEN_ID:
+            bad = bad | (input_ids != config.eos_token_id).all(dim=-1)
+        if attention_mask is not None:  # begins with padding, has no token, or is one that is added to scores
+            bad = bad | (attention_mask[:, 0] == 0) | ((attention_mask != 0) & (attention_mask != 1)).any(dim=-1)
+        if position_ids is not None:
+            bad = bad | ((position_ids < 0) | (position_ids >= config.max_position_embeddings)).any(dim=-1)
+        return torch.where(bad[:, None], torch.nan, pooled)  # [batch, hidden]
 
 
 class CLIPTextModel(CLIPPreTrainedModel):

@@ -11,7 +11,7 @@ from clip_core.checks import check_pixel_input
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_torch.layers import Encoder, default, layer_norm, linear, tensor_input
+from clip_torch.layers import Encoder, default, layer_norm, linear, tensor_input, wide
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -61,7 +61,8 @@ class VisionEmbeddings(nn.Module):
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(table.detach(), side, rows, columns)  # [patch, trained patch]
-        patches = (matrix @ table[1:].float()).to(table.dtype)  # [patch, hidden]
+        trained = wide(table[1:])  # [trained patch, hidden]
+        patches = (matrix.to(trained.dtype) @ trained).to(table.dtype)  # [patch, hidden]
         return torch.cat([table[:1], patches])  # [token, hidden]
 
 
