@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clip_core.checkpoint.locating import resolve_checkpoint
+    from clip_core.checks import validate_inputs
     from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
     from clip_core.errors import (
         BackendError,
@@ -52,6 +53,7 @@ __all__ = [
     "WeightMismatchError",
     "load_image",
     "resolve_checkpoint",
+    "validate_inputs",
 ]
 
 _MODULES = {
@@ -62,6 +64,7 @@ _MODULES = {
     "image.inputs": ("load_image",),
     "processor": ("CLIPProcessor",),
     "checkpoint.locating": ("resolve_checkpoint",),
+    "checks": ("validate_inputs",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

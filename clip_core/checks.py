@@ -2,7 +2,8 @@
 nonsense or an error from deep inside; here it is an error that says what was expected, what came and what to do.
 
 Shapes and dtypes are checked always. Values are checked by `check_text_values`, which backends call only with inputs
-that lie in host memory, outside of compiled graphs.
+that lie in host memory, outside of compiled graphs; elsewhere the pooled row of a bad text is NaN. `validate_inputs`
+checks all of it, for loops of one's own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.config import CLIPTextConfig, CLIPVisionConfig
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError, InputTypeError
 
 LEGACY_EOS_TOKEN_ID = 2
@@ -20,6 +21,45 @@ LEGACY_EOS_TOKEN_ID = 2
 
 Sizes = tuple[int | None, ...]
 """A shape; ``None`` where it is not known before the graph runs."""
+
+
+def validate_inputs(
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig,
+    *,
+    input_ids: Any = None,
+    attention_mask: Any = None,
+    position_ids: Any = None,
+    pixel_values: Any = None,
+    interpolate_pos_encoding: bool = False,
+) -> None:
+    """Checks inputs of a model, values included, before they go to another device or into a graph.
+
+    Args:
+        config: of the full model, or of the tower whose inputs these are.
+        input_ids, attention_mask, position_ids: ``[batch, token]``, those that are given; arrays in host memory.
+        pixel_values: ``[batch, channel, height, width]``, the same.
+        interpolate_pos_encoding: as in the call of the model.
+
+    Raises:
+        InputError, InputTypeError: as the models raise them for inputs in host memory; also a pixel value that is not
+            finite.
+    """
+    text = config.text_config if isinstance(config, CLIPConfig) else config
+    vision = config.vision_config if isinstance(config, CLIPConfig) else config
+    given = (None if value is None else np.asarray(value) for value in (input_ids, attention_mask, position_ids))
+    ids, mask, positions = given
+    if ids is not None and isinstance(text, CLIPTextConfig):
+        mask_shape = None if mask is None else mask.shape
+        check_text_input(ids.shape, str(ids.dtype), mask_shape, None if positions is None else positions.shape, text)
+        check_text_values(ids, mask, positions, text)
+    if pixel_values is not None and isinstance(vision, CLIPVisionConfig):
+        pixels = np.asarray(pixel_values)
+        check_pixel_input(pixels.shape, str(pixels.dtype), vision, interpolate_pos_encoding)
+        odd = np.flatnonzero(~np.isfinite(pixels).all(axis=(1, 2, 3)))
+        if odd.size:
+            raise InputError(
+                f"pixel_values: expected finite numbers, image {odd[0]} has others. Look at how it was normalised."
+            )
 
 
 def check_text_input(

@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
-from clip_core.checks import check_pair_counts, check_pixel_input, check_text_input, check_text_values
-from clip_core.config import CLIPTextConfig, CLIPVisionConfig
+from clip_core.checks import (
+    check_pair_counts,
+    check_pixel_input,
+    check_text_input,
+    check_text_values,
+    validate_inputs,
+)
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError, InputTypeError
 
 END = 90
@@ -100,3 +106,42 @@ def test_a_loss_needs_pairs():
     check_pair_counts(4, 4)
     with pytest.raises(InputError, match="as many images as texts, in pairs, got 4 and 5"):
         check_pair_counts(4, 5)
+
+
+def whole_call():
+    ids = np.array([[5, 6, END], [7, END, END]])
+    mask = np.array([[1, 1, 1], [1, 1, 0]])
+    return {"input_ids": ids, "attention_mask": mask, "pixel_values": np.zeros((4, 3, 21, 21), np.float32)}
+
+
+def spoilt(name, place, value):
+    inputs = whole_call()
+    inputs[name][place] = value
+    return inputs
+
+
+@pytest.mark.parametrize("config", [CLIPConfig(text_config=TEXT, vision_config=VISION), TEXT, VISION])
+def test_a_whole_call_passes(config):
+    validate_inputs(config, **whole_call())
+    validate_inputs(config)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (spoilt("input_ids", (0, 2), 5), "expected the end-of-text id 90 in every row, row 0"),
+        (spoilt("input_ids", (1, 0), -1), "input_ids: expected 0 to 96, got -1"),
+        (spoilt("attention_mask", (1, 0), 0), "row 1 begins with padding"),
+        (spoilt("pixel_values", (2, 1, 0, 5), np.nan), "expected finite numbers, image 2 has others"),
+        ({"pixel_values": np.zeros((4, 3, 14, 14), np.float32)}, "expected 21 x 21 pixels"),
+        ({"input_ids": whole_call()["input_ids"], "position_ids": np.array([[0, 1, 11]])}, "position_ids: expected 0"),
+    ],
+)
+def test_a_call_is_checked_whole(inputs, message):
+    with pytest.raises(InputError, match=message):
+        validate_inputs(CLIPConfig(text_config=TEXT, vision_config=VISION), **inputs)
+
+
+def test_integers_are_no_pixels():
+    with pytest.raises(InputTypeError, match="pixel_values: expected floating-point"):
+        validate_inputs(VISION, pixel_values=np.zeros((4, 3, 21, 21), np.uint8))

@@ -114,6 +114,35 @@ def test_tuple_has_the_order_of_the_fields(backend, base, model_of):
     np.testing.assert_allclose(backend.to_array(unasked[0]), backend.to_array(output.logits_per_image), atol=2e-4)
 
 
+def test_meaningless_texts_are_nan_where_nothing_can_be_raised(backend, base, model_of):
+    """Compiled, with one mistake per row; the first row is right and stays so."""
+    inputs = full_inputs(base.config, 5, 5)
+    before = backend.to_array(backend.compiled(model_of(base), inputs).text_embeds)
+    ids, mask = inputs["input_ids"].copy(), inputs["attention_mask"].copy()
+    mask[1, 0] = 0
+    mask[2] = 0
+    mask[3, -1] = -10_000
+    ids[4][ids[4] == base.config.text_config.eos_token_id] = 5
+    output = backend.compiled(model_of(base), {**inputs, "input_ids": ids, "attention_mask": mask})
+    after = backend.to_array(output.text_embeds)
+    assert np.isfinite(before).all()
+    np.testing.assert_allclose(after[0], before[0], atol=1e-6)
+    assert np.isnan(after[1:]).all()
+    assert np.isnan(backend.to_array(output.logits_per_image)[:, 1:]).all()
+
+
+def test_an_id_out_of_range_is_nan_or_an_error_in_compiled_code(backend, base, model_of):
+    """torch's compiler checks the index of a lookup itself; others take another row of the table."""
+    inputs = full_inputs(base.config, 5, 5)
+    inputs["input_ids"][3, 1] = -1
+    try:
+        embeds = backend.to_array(backend.compiled(model_of(base), inputs).text_embeds)
+    except RuntimeError as error:
+        assert "index out of bounds" in str(error) or "index out of range" in str(error)
+    else:
+        assert np.isnan(embeds).any(axis=1).tolist() == [False, False, False, True, False]
+
+
 def test_output_reads_by_name_and_place(backend, base, model_of):
     output = backend.call(model_of(base), "", **full_inputs(base.config, 3, 3))
     for place, name in enumerate(output.keys()):
