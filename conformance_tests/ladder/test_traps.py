@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -138,7 +139,8 @@ def test_an_id_out_of_range_is_nan_or_an_error_in_compiled_code(backend, base, m
     try:
         embeds = backend.to_array(backend.compiled(model_of(base), inputs).text_embeds)
     except RuntimeError as error:
-        assert "index out of bounds" in str(error) or "index out of range" in str(error)
+        if not re.search("index out of (bounds|range)", str(error)):
+            raise
     else:
         assert np.isnan(embeds).any(axis=1).tolist() == [False, False, False, True, False]
 
