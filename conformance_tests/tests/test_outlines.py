@@ -19,6 +19,11 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_flax", "position", "params"): "of the documented functional form",
     ("clip_flax", "position", "dropout_rng"): "of the documented functional form: JAX has no hidden random state",
     ("clip_flax", "position", "train"): "of the documented functional form",
+    (
+        "clip_torch",
+        "position",
+        "group",
+    ): "the processes of a loss; a strategy of TensorFlow and a mesh of JAX have others",
     ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
     ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
     ("clip_torch", "position", "dtype"): "parameters are replaced when loaded; the others' have their dtype already",
@@ -39,6 +44,7 @@ OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
 }
 ABSENT = {  # what a backend has not, though torch has: name -> reason
     "clip_tf": {
+        "model.gathered": "a method of the replica context",
         "weights.to_tensor": "a Keras variable assigns an array",
         "weights.torch_dtype": "is dtype_policy",
         "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
@@ -49,6 +55,7 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
     },
     "clip_flax": {
         "weights.CLIPPreTrainedModel.parameter": "only torch's can lie on the meta device",
+        "model.gathered": "jax.lax.all_gather",
         "vision.interpolation_matrix": "a NumPy array is a constant of a trace",
         "weights.CLIPPreTrainedModel.from_directory": "only torch's modules are made in training mode",
         "weights.to_tensor": "jnp.asarray",
