@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from clip_core.image.inputs import load_image
     from clip_core.image.processor import CLIPFeatureExtractor, CLIPImageProcessor
     from clip_core.processor import CLIPProcessor
+    from clip_core.tokenizer.clip import CLIPTokenizer
     from clip_core.tokenizer.fast import CLIPTokenizerFast
-    from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 __all__ = [
     "BackendError",
@@ -58,7 +58,7 @@ __all__ = [
 
 _MODULES = {
     "config": ("CLIPConfig", "CLIPTextConfig", "CLIPVisionConfig"),
-    "tokenizer.tokenizer": ("CLIPTokenizer",),
+    "tokenizer.clip": ("CLIPTokenizer",),
     "tokenizer.fast": ("CLIPTokenizerFast",),
     "image.processor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
     "image.inputs": ("load_image",),

@@ -11,9 +11,9 @@ from clip_core.errors import InputError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, is_image
 from clip_core.image.options import ChannelStatistic, Size
 from clip_core.image.processor import CLIPImageProcessor
-from clip_core.tokenizer.base import TokenizerBase
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.surface import Tokenizer
 
 
 class CLIPProcessor:
@@ -35,7 +35,7 @@ class CLIPProcessor:
     def __init__(
         self,
         image_processor: CLIPImageProcessor | None = None,
-        tokenizer: TokenizerBase | None = None,
+        tokenizer: Tokenizer | None = None,
         *,
         feature_extractor: CLIPImageProcessor | None = None,
     ) -> None:
@@ -44,7 +44,7 @@ class CLIPProcessor:
         image_processor = feature_extractor if image_processor is None else image_processor
         if not isinstance(image_processor, CLIPImageProcessor):
             raise InputTypeError(f"image_processor: expected a CLIPImageProcessor, got {image_processor!r:.60}")
-        if not isinstance(tokenizer, TokenizerBase):
+        if not isinstance(tokenizer, Tokenizer):
             raise InputTypeError(f"tokenizer: expected a CLIPTokenizer or CLIPTokenizerFast, got {tokenizer!r:.60}")
         self.image_processor = image_processor
         self.tokenizer = tokenizer

@@ -17,7 +17,7 @@ import numpy as np
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.files import write_text_atomically
 from clip_core.image.processor import CLIPImageProcessor
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.clip import CLIPTokenizer
 from pretraining.concepts import Concept, load_concepts
 from pretraining.fetch import CACHE
 from pretraining.icons import TEST_STYLE

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.tokenizer.bpe import builtin_table
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_torch import CLIPModel
 from pretraining.recipe import CONTEXT_LENGTH, IMAGE_SIZE, MERGE_COUNT
 

@@ -13,7 +13,7 @@ from clip_core.checkpoint.files import read_json
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError
 from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.clip import CLIPTokenizer
 from weights_convert.model import AnyConfig, Files, Model
 
 PREPROCESSOR = FILE_NAME

@@ -13,8 +13,8 @@ from clip_core.errors import CheckpointNotFoundError, InputError, InputTypeError
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.processor import CLIPProcessor
 from clip_core.tests.synthetic_images import synthetic_array, synthetic_image
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 IMAGE = synthetic_image("RGB", 30, 41)
 TEXTS = ["a photo of a cat", "two dogs"]

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
+from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from clip_core.checkpoint.files import read_json, write_text_atomically
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.tokenizer.bpe import Merge, builtin_table, checked_vocabulary, parse_merges, read_merges, read_vocabulary
-from clip_core.tokenizer.options import NO_MAX_LENGTH
+from clip_core.tokenizer.settings import SPECIAL_TOKEN_NAMES, TokenizerSettings
+from clip_core.tokenizer.table import AddedToken
 
 VOCABULARY_FILE = "vocab.json"
 MERGES_FILE = "merges.txt"
@@ -30,51 +32,6 @@ ADDED_TOKENS_FILE = "added_tokens.json"
 VocabularySource = str | PathLike[str] | Mapping[str, int]
 MergesSource = str | PathLike[str] | Sequence[Merge]
 
-SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AddedToken:
-    """A token that is found in the text before it is split into words.
-
-    `single_word` asks for spaces around it; the other flags matter to the fast tokenizer and to files only.
-    """
-
-    content: str
-    lstrip: bool = False
-    normalized: bool = True
-    rstrip: bool = False
-    single_word: bool = False
-    special: bool = False
-
-    @classmethod
-    def of(cls, token: Any, *, special: bool = False) -> Self:
-        """From a string, from the entry of a file, or from the `AddedToken` of another library."""
-        if isinstance(token, str):
-            return cls(content=token, normalized=not special, special=special)
-        flags = token if isinstance(token, Mapping) else {name.name: getattr(token, name.name) for name in fields(cls)}
-        known = {flag.name: flags[flag.name] for flag in fields(cls) if flag.name in flags}
-        return cls(**{**known, "special": special or bool(known.get("special"))})
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerSettings:
-    """What the files of a tokenizer say beside its table; `None` where they say nothing."""
-
-    bos_token: str | None = None
-    eos_token: str | None = None
-    unk_token: str | None = None
-    pad_token: str | None = None
-    additional_special_tokens: tuple[str, ...] = ()
-    model_max_length: int = NO_MAX_LENGTH
-    padding_side: str = "right"
-    truncation_side: str = "right"
-    clean_up_tokenization_spaces: bool = False
-    errors: str = "replace"
-    split_special_tokens: bool = False
-    added_tokens: Mapping[int, AddedToken] = field(default_factory=dict)
-
-
 _PLAIN_SETTINGS = (
     "model_max_length",
     "padding_side",
@@ -85,24 +42,24 @@ _PLAIN_SETTINGS = (
 )
 
 
-def read_table(directory: Path) -> tuple[dict[str, int], list[Merge]]:
-    """Vocabulary and merges of a directory, from their own files or from `tokenizer.json`.
+def table_arguments(directory: Path, fast: bool) -> dict[str, Any]:
+    """The table of a directory as arguments of a tokenizer's constructor; a fast one prefers `tokenizer.json`.
 
     Raises:
-        CheckpointNotFoundError: the directory has neither.
-        CheckpointFormatError: a file is cut or corrupt; the file and, for merges, the line are named.
+        CheckpointFormatError: a `tokenizer.json` that is read is cut or corrupt.
     """
-    if (directory / VOCABULARY_FILE).exists() or not (directory / TOKENIZER_FILE).exists():
-        vocabulary = read_vocabulary(directory / VOCABULARY_FILE)
-        return vocabulary, read_merges(directory / MERGES_FILE, vocabulary)
     path = directory / TOKENIZER_FILE
+    if fast and path.exists():
+        return {"tokenizer_file": path}
+    if (directory / VOCABULARY_FILE).exists() or not path.exists():
+        return {"vocab_file": directory / VOCABULARY_FILE, "merges_file": directory / MERGES_FILE}
     model = read_json(path).get("model")
     if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or "merges" not in model:
         raise CheckpointFormatError(f"{path}: expected a model with 'vocab' and 'merges'; this is no CLIP tokenizer")
     # Merges are pairs in newer files and one string each in older ones.
     lines = [merge if isinstance(merge, str) else " ".join(map(str, merge)) for merge in model["merges"]]
     vocabulary = checked_vocabulary(model["vocab"], path)
-    return vocabulary, parse_merges(lines, vocabulary, f"{path}, merge", 1)
+    return {"vocab_file": vocabulary, "merges_file": parse_merges(lines, vocabulary, f"{path}, merge", 1)}
 
 
 def load_table(
@@ -112,7 +69,7 @@ def load_table(
 
     Raises:
         InputError: only one of the two.
-        CheckpointNotFoundError, CheckpointFormatError: as for `read_table`.
+        CheckpointNotFoundError, CheckpointFormatError: a file is absent, cut or corrupt.
     """
     if vocab_file is None and merges_file is None:
         return builtin_table()
@@ -124,8 +81,8 @@ def load_table(
     return vocabulary, list(merges_file)
 
 
-def read_settings(directory: Path) -> TokenizerSettings:
-    """The settings in a directory's files; all of the files may be absent.
+def read_settings(directory: Path) -> tuple[TokenizerSettings, dict[int, AddedToken]]:
+    """The settings in a directory's files and the tokens beyond its table; all of the files may be absent.
 
     Raises:
         CheckpointFormatError: a file is no JSON object, or a setting is of the wrong type.
@@ -136,17 +93,15 @@ def read_settings(directory: Path) -> TokenizerSettings:
     try:
         named: dict[str, Any] = {name: config[name] for name in _PLAIN_SETTINGS if name in config}
         named |= {name: _content(special[name]) for name in SPECIAL_TOKEN_NAMES if special.get(name) is not None}
-        settings = TokenizerSettings(
-            **named,
-            additional_special_tokens=tuple(map(_content, special.get("additional_special_tokens", ()))),
-            added_tokens=_read_added_tokens(directory, config),
-        )
+        additional = [_content(token) for token in special.get("additional_special_tokens", ())]
+        settings = TokenizerSettings(**named, additional_special_tokens=additional)
+        added = _read_added_tokens(directory, config)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointFormatError(
             f"{path}: expected the settings of a tokenizer, got one that is not: {error}"
         ) from None
     _check_types(settings, path)
-    return settings
+    return settings, added
 
 
 def _read_added_tokens(directory: Path, config: Mapping[str, Any]) -> dict[int, AddedToken]:
@@ -182,17 +137,38 @@ def _content(token: Any) -> str:
     return token if isinstance(token, str) else AddedToken.of(token).content
 
 
-def write_settings(directory: Path, settings: TokenizerSettings, tokenizer_class: str, prefix: str = "") -> list[Path]:
+def write_settings(
+    directory: Path,
+    prefix: str | None,
+    settings: TokenizerSettings,
+    added: Mapping[int, AddedToken],
+    tokenizer_class: str,
+) -> list[Path]:
     """Write `tokenizer_config.json` and `special_tokens_map.json`, each whole or not at all; their paths."""
     config = _without_none(asdict(settings))
-    added = config.pop("added_tokens")
-    config["added_tokens_decoder"] = {str(index): added[index] for index in sorted(added)}
+    config["added_tokens_decoder"] = {str(index): asdict(added[index]) for index in sorted(added)}
     config["tokenizer_class"] = tokenizer_class
-    special = {name: config[name] for name in SPECIAL_TOKEN_NAMES if name in config}
+    special: dict[str, Any] = {name: config[name] for name in SPECIAL_TOKEN_NAMES if name in config}
     if settings.additional_special_tokens:
         special["additional_special_tokens"] = settings.additional_special_tokens
+    contents = {CONFIG_FILE: config, SPECIAL_TOKENS_FILE: special}
+    dump = partial(json.dumps, indent=2, sort_keys=True, ensure_ascii=False)
+    return _write(directory, prefix, {name: f"{dump(content)}\n" for name, content in contents.items()})
+
+
+def write_table(directory: Path, prefix: str | None, vocabulary: str, merges: str) -> list[Path]:
+    """Write the texts of `vocab.json` and `merges.txt`, each whole or not at all; their paths."""
+    return _write(directory, prefix, {VOCABULARY_FILE: vocabulary, MERGES_FILE: merges})
+
+
+def _write(directory: Path, prefix: str | None, texts: Mapping[str, str]) -> list[Path]:
     paths = []
-    for name, content in ((CONFIG_FILE, config), (SPECIAL_TOKENS_FILE, special)):
-        paths.append(directory / f"{prefix}{name}")
-        write_text_atomically(paths[-1], json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    for name, text in texts.items():
+        paths.append(path_of(name, directory, prefix))
+        write_text_atomically(paths[-1], text)
     return paths
+
+
+def path_of(name: str, directory: Path, prefix: str | None) -> Path:
+    """Where a tokenizer's file lies whose names begin with `prefix-`, if there is one."""
+    return directory / (f"{prefix}-{name}" if prefix else name)

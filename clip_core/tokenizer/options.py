@@ -10,11 +10,9 @@ from typing import TypeVar
 
 from clip_core.batch import check_tensor_type
 from clip_core.errors import InputError, InputTypeError
+from clip_core.tokenizer.settings import NO_MAX_LENGTH
 
 logger = logging.getLogger(__name__)
-
-NO_MAX_LENGTH = int(1e30)
-"""The `model_max_length` of a tokenizer that does not know its model's; also what transformers writes for it."""
 
 Words = Sequence[str]
 Segment = str | Words
@@ -41,7 +39,10 @@ class Truncation(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions:
-    """The arguments of one call, as the tokenizers use them."""
+    """The arguments of one call with what it takes from the tokenizer, as the encoders use them."""
+
+    pad_token_id: int
+    truncation_side: str
 
     add_special_tokens: bool
     padding: Padding

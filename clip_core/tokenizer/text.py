@@ -22,7 +22,9 @@ END_OF_TEXT = "<|endoftext|>"
 # nothing beyond ASCII to repair. Carriage returns, which ftfy makes newlines, end up as spaces either way.
 _PLAIN = re.compile(r"[\t\n\r -%'-~]*")
 
-_CONTRACTIONS_LETTERS_DIGIT_REST = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+WORD_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""Contractions, letters, a digit, or the rest: in the syntax of `regex`, and of the Rust library `tokenizers` too."""
+
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
@@ -44,12 +46,7 @@ def word_pattern(special_words: bool) -> regex.Pattern[str]:
     import regex
 
     special = f"{regex.escape(START_OF_TEXT)}|{regex.escape(END_OF_TEXT)}|" if special_words else ""
-    return regex.compile(special + _CONTRACTIONS_LETTERS_DIGIT_REST, regex.IGNORECASE)
-
-
-def rust_word_pattern() -> str:
-    """The same words in the syntax of the `tokenizers` library, where the special tokens are taken out beforehand."""
-    return _CONTRACTIONS_LETTERS_DIGIT_REST
+    return regex.compile(special + WORD_PATTERN, regex.IGNORECASE)
 
 
 def _byte_symbols() -> list[str]:

@@ -23,9 +23,9 @@ from typing import Any
 import click
 
 from clip_core.errors import InputError
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.saved import BUILTIN_MAX_LENGTH
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH
 from conformance_tests.parity.tokenizer_sources import (
     annotation_strings,
     case_strings,

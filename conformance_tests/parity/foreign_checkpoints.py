@@ -25,7 +25,7 @@ from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.clip import CLIPTokenizer
 from weights_convert import convert, inspect, open_source
 from weights_convert.companions import completed, write_files
 from weights_convert.model import Model

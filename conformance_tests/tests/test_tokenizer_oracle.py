@@ -8,8 +8,8 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
 from conformance_tests.parity.compare_tokenizers import compare_calls
 from conformance_tests.parity.tokenizer_sources import random_strings
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clip_core.errors import CheckpointFormatError, InputError, MissingExtraError
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
 
 CASES = json.loads(Path(__file__).with_name("tokenizer_cases.json").read_bytes())["cases"]
 BOS, EOS = 49406, 49407

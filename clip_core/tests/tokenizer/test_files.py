@@ -6,9 +6,10 @@ import pytest
 
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.tokenizer.bpe import builtin_table
+from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.files import AddedToken, read_settings
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.files import read_settings
+from clip_core.tokenizer.table import AddedToken
 
 CLASSES = [CLIPTokenizer, CLIPTokenizerFast]
 TEXT = "It's a <Cat*> & 2 photos <|endoftext|> <new>"
@@ -75,6 +76,16 @@ def test_arguments_win_over_files(tmp_path):
     assert loaded("cat", padding="max_length").input_ids == [49406, 2368, 49407, 0, 0]
 
 
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_directory_that_is_known_is_not_looked_up_again(kind, tmp_path, monkeypatch):
+    kind.from_merges(77).save_pretrained(tmp_path)
+    monkeypatch.delattr("clip_core.tokenizer.surface.resolve_checkpoint")
+    loaded = kind.from_directory(tmp_path, {"model_max_length": 5})
+    assert (len(loaded), loaded.model_max_length) == (591, 5)
+    with pytest.raises(CheckpointNotFoundError, match=r"vocab\.json: no such file"):
+        kind.from_directory(tmp_path / "elsewhere")
+
+
 def test_settings_of_older_checkpoints(tmp_path):
     CLIPTokenizer.from_merges(3).save_vocabulary(tmp_path)
     entry = {"__type": "AddedToken", "content": "<|endoftext|>", "lstrip": False, "normalized": True}
@@ -83,9 +94,9 @@ def test_settings_of_older_checkpoints(tmp_path):
     )
     (tmp_path / "special_tokens_map.json").write_text(json.dumps({"bos_token": entry | {"content": "<|startoftext|>"}}))
     (tmp_path / "added_tokens.json").write_text(json.dumps({"<Cat*>": 517}))
-    settings = read_settings(tmp_path)
+    settings, added = read_settings(tmp_path)
     assert (settings.bos_token, settings.eos_token) == ("<|startoftext|>", "<|endoftext|>")
-    assert settings.added_tokens == {517: AddedToken(content="<Cat*>")}
+    assert added == {517: AddedToken(content="<Cat*>")}
     assert CLIPTokenizer.from_pretrained(tmp_path).encode("<Cat*>") == [515, 517, 516]
 
 

@@ -1,14 +1,34 @@
-"""Cutting rows of token ids that are too long, and filling those that are too short."""
+"""Rows of token ids: special tokens around the texts, cut where they are too long, filled where too short."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from clip_core.errors import InputError, InputTypeError
 from clip_core.tokenizer.options import Padding, Truncation
 
+logger = logging.getLogger(__name__)
+
 Ids = list[int]
+Columns = dict[str, list[Any]]
+"""What an encoder makes of a batch: `input_ids` and the like, an entry for each row."""
+
+PAD_TOKEN_TYPE_ID = 0
+
+_Entry = TypeVar("_Entry")
+
+
+def surround(first: Sequence[_Entry], second: Sequence[_Entry] | None, start: _Entry, end: _Entry) -> list[_Entry]:
+    """CLIP's row of a text, `start A end`, or of a pair, `start A end end B end`."""
+    row = [start, *first, end]
+    return row if second is None else [*row, end, *second, end]
+
+
+def special_mask(first: Ids, second: Ids | None) -> list[int]:
+    """1 where `surround` puts a special token, 0 elsewhere."""
+    return surround([0] * len(first), None if second is None else [0] * len(second), 1, 1)
 
 
 def truncate(
@@ -52,8 +72,18 @@ def _window(ids: Ids, count: int, side: str) -> Ids:
     return ids[:count] if side == "left" else ids[-count:]
 
 
+def fillers(pad_token_id: int) -> dict[str, int]:
+    """What each column of an encoding is filled with."""
+    return {
+        "input_ids": pad_token_id,
+        "attention_mask": 0,
+        "token_type_ids": PAD_TOKEN_TYPE_ID,
+        "special_tokens_mask": 1,
+    }
+
+
 def pad_rows(
-    columns: dict[str, list[Any]],
+    columns: Columns,
     *,
     padding: Padding,
     max_length: int | None,
@@ -61,7 +91,7 @@ def pad_rows(
     padding_side: str,
     fillers: Mapping[str, int],
     return_attention_mask: bool,
-) -> dict[str, list[Any]]:
+) -> Columns:
     """Fill the rows of `input_ids` and of every column in `fillers` up to one length; longer rows stay as they are."""
     columns = dict(columns)
     rows = columns["input_ids"]
@@ -112,6 +142,23 @@ def _as_list(value: Any) -> Any:
     return [_as_list(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
 
+def ids_of(token_ids: Any) -> Ids:
+    """One sequence of ids, or a single id, as a list.
+
+    Raises:
+        InputError: a batch.
+    """
+    if hasattr(token_ids, "tolist"):
+        token_ids = token_ids.tolist()
+    elif hasattr(token_ids, "numpy"):
+        token_ids = token_ids.numpy().tolist()
+    ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
+    for index in ids:
+        if not hasattr(index, "__index__") and not getattr(index, "ndim", 1) == 0:
+            raise InputError(f"expected one sequence of ids to decode, got {index!r:.60} inside; see batch_decode")
+    return [int(index) for index in ids]
+
+
 _TENSOR_TYPES = {"numpy": "np", "torch": "pt", "tensorflow": "tf", "jax": "jax", "jaxlib": "jax"}
 
 
@@ -120,3 +167,17 @@ def tensor_type_of(encoded: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
     ids = encoded["input_ids"] if isinstance(encoded, Mapping) else encoded[0]["input_ids"]
     first = ids[0] if isinstance(ids, (list, tuple)) and ids else ids
     return _TENSOR_TYPES.get(type(first).__module__.partition(".")[0])
+
+
+def warn_of_long_rows(rows: Sequence[Ids], limit: int) -> None:
+    """Log one warning if rows are longer than the model can take."""
+    lengths = [len(row) for row in rows if len(row) > limit]
+    if lengths:
+        logger.warning(
+            "%d of %d texts are longer than the %d tokens of the model (the longest has %d); "
+            "pass truncation=True to cut them",
+            len(lengths),
+            len(rows),
+            limit,
+            max(lengths),
+        )

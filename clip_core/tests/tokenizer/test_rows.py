@@ -5,7 +5,7 @@ import pytest
 
 from clip_core.errors import InputError, InputTypeError
 from clip_core.tokenizer.options import Padding, Truncation
-from clip_core.tokenizer.padding import columns_of, pad_rows, truncate
+from clip_core.tokenizer.rows import columns_of, pad_rows, truncate
 
 FIRST, SECOND = [1, 2, 3, 4, 5], [6, 7, 8]
 

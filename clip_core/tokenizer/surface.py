@@ -1,14 +1,18 @@
-"""The call that both tokenizers share, with everything that it can be asked for."""
+"""The call that both tokenizers share, and their way from and to a checkpoint directory."""
 
 from __future__ import annotations
 
-import logging
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 from clip_core.batch import BatchEncoding
+from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import InputError
+from clip_core.tokenizer.bpe import MERGE_COUNT, builtin_table
+from clip_core.tokenizer.conversion import TokenConversion
+from clip_core.tokenizer.files import read_settings, table_arguments, write_settings, write_table
 from clip_core.tokenizer.options import (
     EncodeOptions,
     Row,
@@ -19,20 +23,26 @@ from clip_core.tokenizer.options import (
     gather_rows,
     resolve_strategies,
 )
-from clip_core.tokenizer.padding import columns_of, pad_rows, tensor_type_of
-from clip_core.tokenizer.saved import SavedTokenizer
+from clip_core.tokenizer.rows import (
+    PAD_TOKEN_TYPE_ID,
+    columns_of,
+    fillers,
+    pad_rows,
+    tensor_type_of,
+    warn_of_long_rows,
+)
+from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH
 
-logger = logging.getLogger(__name__)
 
-Columns = dict[str, list[Any]]
+class Tokenizer(TokenConversion):
+    """The call and the files of a tokenizer. `CLIPTokenizer` and `CLIPTokenizerFast` choose the parts.
 
+    The arguments of their constructors have the same names, by which `from_directory` passes them.
+    """
 
-class TokenizerBase(SavedTokenizer):
-    """The public surface of transformers 4.57's CLIP tokenizers; subclasses turn rows of text into columns of ids."""
-
-    @abstractmethod
-    def _encode_rows(self, rows: list[Row], options: EncodeOptions) -> Columns:
-        """Encode, cut and pad; one entry per row in every column, or one per piece when a row overflows."""
+    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
+    is_fast: ClassVar[bool]
+    pad_token_type_id: ClassVar[int] = PAD_TOKEN_TYPE_ID
 
     def __call__(
         self,
@@ -87,6 +97,8 @@ class TokenizerBase(SavedTokenizer):
         """
         pads, cuts, length = resolve_strategies(padding, truncation, max_length, self.model_max_length)
         options = EncodeOptions(
+            pad_token_id=self.pad_token_id,
+            truncation_side=self.truncation_side,
             add_special_tokens=add_special_tokens,
             padding=pads,
             truncation=cuts,
@@ -128,12 +140,11 @@ class TokenizerBase(SavedTokenizer):
     ) -> BatchEncoding:
         rows, batched = gather_rows(text, text_pair, options.is_split_into_words, return_tensors)
         self._check_room(rows, options)
-        columns = self._encode_rows(rows, options)
+        columns = self._encoder.encode(rows, options)
         if verbose and options.truncation is Truncation.NONE:
-            self._warn_of_long_rows(columns["input_ids"])
-        if batched:
-            return BatchEncoding(columns, return_tensors)
-        return self._single(columns, options, return_tensors)
+            warn_of_long_rows(columns["input_ids"], self.model_max_length)
+        batched = batched or return_tensors is not None
+        return BatchEncoding(columns if batched else self._encoder.unbatch(columns), return_tensors)
 
     def _check_room(self, rows: list[Row], options: EncodeOptions) -> None:
         if options.truncation is Truncation.NONE or not options.add_special_tokens:
@@ -141,24 +152,6 @@ class TokenizerBase(SavedTokenizer):
         least = self.num_special_tokens_to_add(pair=any(pair is not None for _, pair in rows))
         if options.max_length is not None and options.max_length < least:
             raise InputError(f"expected max_length to leave room for {least} special tokens, got {options.max_length}")
-
-    def _single(self, columns: Columns, options: EncodeOptions, return_tensors: str | None) -> BatchEncoding:
-        """The result for one text that was not given as a batch: without batch axis, unless it becomes tensors."""
-        if return_tensors is not None:
-            return BatchEncoding(columns, return_tensors)
-        return BatchEncoding({name: column[0] for name, column in columns.items()})
-
-    def _warn_of_long_rows(self, rows: list[list[int]]) -> None:
-        lengths = [len(row) for row in rows if len(row) > self.model_max_length]
-        if lengths:
-            logger.warning(
-                "%d of %d texts are longer than the %d tokens of the model (the longest has %d); "
-                "pass truncation=True to cut them",
-                len(lengths),
-                len(rows),
-                self.model_max_length,
-                max(lengths),
-            )
 
     def encode(
         self,
@@ -222,15 +215,98 @@ class TokenizerBase(SavedTokenizer):
             max_length=length,
             pad_to_multiple_of=pad_to_multiple_of,
             padding_side=side,
-            fillers=self._fillers(),
+            fillers=fillers(self.pad_token_id),
             return_attention_mask=return_attention_mask is None or return_attention_mask,
         )
         return BatchEncoding({name: column[0] for name, column in padded.items()} if single else padded, return_tensors)
 
-    def _fillers(self) -> dict[str, int]:
-        return {
-            "input_ids": self.pad_token_id,
-            "attention_mask": 0,
-            "token_type_ids": self.pad_token_type_id,
-            "special_tokens_mask": 1,
+    # ---- files
+
+    @classmethod
+    def from_merges(cls, merge_count: int = MERGE_COUNT, model_max_length: int = BUILTIN_MAX_LENGTH) -> Self:
+        """A tokenizer of CLIP's first `merge_count` merges: a vocabulary of `merge_count + 514` tokens.
+
+        For small models. Texts are cleaned and cut into words as ever; where merges are missing, a word gets more and
+        shorter tokens. The special tokens have the last two ids. All 48,894 merges make the tokenizer of CLIP.
+
+        Raises:
+            InputError: CLIP has no such number of merges.
+        """
+        vocabulary, merges = builtin_table(merge_count)
+        arguments: dict[str, Any] = {"vocab_file": vocabulary, "merges_file": merges}
+        return cls(**arguments | {"model_max_length": model_max_length})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | PathLike[str],
+        *,
+        subfolder: str = "",
+        revision: str = "main",
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+        unk_token: str | None = None,
+        bos_token: str | None = None,
+        eos_token: str | None = None,
+        pad_token: str | None = None,
+        model_max_length: int | None = None,
+        padding_side: str | None = None,
+        truncation_side: str | None = None,
+        clean_up_tokenization_spaces: bool | None = None,
+        allow_special_in_text: bool | None = None,
+    ) -> Self:
+        """Load from a checkpoint directory or name; settings given here win over those in its files.
+
+        Raises:
+            CheckpointNotFoundError: no such checkpoint, or it has no tokenizer.
+            CheckpointFormatError: a file of it is cut or corrupt.
+        """
+        directory = resolve_checkpoint(
+            name_or_path,
+            part="tokenizer",
+            subfolder=subfolder,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        given = {
+            "unk_token": unk_token,
+            "bos_token": bos_token,
+            "eos_token": eos_token,
+            "pad_token": pad_token,
+            "model_max_length": model_max_length,
+            "padding_side": padding_side,
+            "truncation_side": truncation_side,
+            "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
+            "allow_special_in_text": allow_special_in_text,
         }
+        return cls.from_directory(directory, {name: value for name, value in given.items() if value is not None})
+
+    @classmethod
+    def from_directory(cls, directory: Path, given: Mapping[str, Any] | None = None) -> Self:
+        """Load from the files of a directory, without asking where a name leads; `given` arguments win over them.
+
+        Raises:
+            CheckpointNotFoundError: the directory has no tokenizer.
+            CheckpointFormatError: a file of it is cut or corrupt.
+        """
+        settings, added = read_settings(directory)
+        arguments = table_arguments(directory, cls.is_fast) | settings.arguments() | dict(given or {})
+        tokenizer = cls(**arguments)
+        tokenizer._table.restore(added)
+        return tokenizer
+
+    def save_vocabulary(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, str]:
+        """Write `vocab.json` and `merges.txt` as the class of the same name in transformers 4 does; their paths."""
+        vocabulary, merges = write_table(Path(save_directory), filename_prefix, *self._encoder.saved_table())
+        return str(vocabulary), str(merges)
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+    ) -> tuple[str, ...]:
+        """Write the tokenizer's files, so that this class and transformers 4 load them; their paths."""
+        kind = type(self).__name__.removesuffix("Fast")
+        written = write_settings(Path(save_directory), filename_prefix, self._settings, self._table.added, kind)
+        return (*map(str, written), *self.save_vocabulary(save_directory, filename_prefix))

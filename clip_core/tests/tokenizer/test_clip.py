@@ -1,5 +1,6 @@
 """CLIPTokenizer gives OpenAI's ids, keeps the documented call, and says clearly what it cannot do."""
 
+import copy
 import hashlib
 import json
 import logging
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import clip_core
 from clip_core.errors import InputError, InputTypeError
-from clip_core.tokenizer.tokenizer import CLIPTokenizer
+from clip_core.tokenizer.clip import CLIPTokenizer
 
 CASES = json.loads(Path(__file__).with_name("tokenizer_cases.json").read_bytes())["cases"]
 TABLE_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -242,8 +243,8 @@ def test_padded_and_cut_rows_have_one_length_and_their_mask(batch, length, side)
 
 def test_importing_brings_no_framework_and_no_text_library():
     program = (
-        "import sys, clip_core.tokenizer.tokenizer, clip_core.tokenizer.fast\n"
-        "clip_core.tokenizer.tokenizer.CLIPTokenizer.from_merges(5).get_vocab()\n"
+        "import sys, clip_core.tokenizer.clip, clip_core.tokenizer.fast\n"
+        "clip_core.tokenizer.clip.CLIPTokenizer.from_merges(5).get_vocab()\n"
         "heavy = {'torch', 'tensorflow', 'jax', 'transformers', 'tokenizers', 'ftfy', 'regex'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
@@ -252,3 +253,10 @@ def test_importing_brings_no_framework_and_no_text_library():
 
 def test_pickles(tokenizer):
     assert pickle.loads(pickle.dumps(tokenizer)).encode("a cat") == [BOS, 320, 2368, EOS]
+
+
+def test_a_copy_has_settings_of_its_own():
+    tokenizer = CLIPTokenizer.from_merges(5)
+    copied = copy.copy(tokenizer)
+    copied.pad_token = "!"
+    assert (tokenizer.pad_token, tokenizer.pad_token_id, copied.pad_token_id) == ("<|endoftext|>", 518, 0)

@@ -1,95 +1,77 @@
-"""Tokens and ids: the special tokens, added tokens, conversion both ways and decoding."""
+"""Special tokens, added tokens, and the conversions between text, tokens and ids that the call is not needed for."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, overload
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from typing import Any, Self, overload
 
 from clip_core.errors import InputError, InputTypeError
-from clip_core.tokenizer.files import SPECIAL_TOKEN_NAMES, AddedToken
-from clip_core.tokenizer.options import NO_MAX_LENGTH, check_side
-from clip_core.tokenizer.text import END_OF_TEXT, START_OF_TEXT, close_spaces
+from clip_core.tokenizer.openai import OpenAIEncoder
+from clip_core.tokenizer.options import check_side
+from clip_core.tokenizer.rows import ids_of, special_mask, surround
+from clip_core.tokenizer.rust import RustPipeline
+from clip_core.tokenizer.settings import SPECIAL_TOKEN_NAMES, Setting, TokenizerSettings
+from clip_core.tokenizer.table import AddedToken, TokenTable, known_id
+from clip_core.tokenizer.text import close_spaces
 
 
-class TokenTable(ABC):
-    """A vocabulary with its special tokens, without the way from text to ids."""
+class TokenConversion:
+    """A token table, an encoder and special tokens behind the names that transformers 4.57 gives to conversions.
 
-    model_input_names: ClassVar[list[str]] = ["input_ids", "attention_mask"]
-    is_fast: ClassVar[bool]
-    pad_token_type_id: ClassVar[int] = 0
+    Args:
+        settings: the special tokens and the defaults of the call; each is an attribute that can be set.
+        table: ids and tokens. Special tokens that it lacks are added to it.
+        encoder: text to ids of that table, and back.
+
+    Raises:
+        InputError: a side that is neither "left" nor "right".
+    """
+
+    bos_token = Setting[str]()
+    eos_token = Setting[str]()
+    unk_token = Setting[str]()
+    pad_token = Setting[str]()
+    additional_special_tokens = Setting[list[str]]()
+    model_max_length = Setting[int]()
+    padding_side = Setting[str]()
+    truncation_side = Setting[str]()
+    clean_up_tokenization_spaces = Setting[bool]()
+    errors = Setting[str]()
 
     def __init__(
-        self,
-        *,
-        unk_token: str = END_OF_TEXT,
-        bos_token: str = START_OF_TEXT,
-        eos_token: str = END_OF_TEXT,
-        pad_token: str = END_OF_TEXT,
-        errors: str = "replace",
-        model_max_length: int | None = None,
-        padding_side: str = "right",
-        truncation_side: str = "right",
-        additional_special_tokens: Sequence[str] = (),
-        clean_up_tokenization_spaces: bool = False,
-        allow_special_in_text: bool = True,
+        self, settings: TokenizerSettings, table: TokenTable | RustPipeline, encoder: OpenAIEncoder | RustPipeline
     ) -> None:
-        check_side("padding_side", padding_side)
-        check_side("truncation_side", truncation_side)
-        self.unk_token = unk_token
-        self.bos_token = bos_token
-        self.eos_token = eos_token
-        self.pad_token = pad_token
-        self.errors = errors
-        self.model_max_length = NO_MAX_LENGTH if model_max_length is None else int(model_max_length)
-        self.padding_side = padding_side
-        self.truncation_side = truncation_side
-        self.additional_special_tokens = list(additional_special_tokens)
-        self.clean_up_tokenization_spaces = clean_up_tokenization_spaces
-        self._allow_special_in_text = allow_special_in_text
+        check_side("padding_side", settings.padding_side)
+        check_side("truncation_side", settings.truncation_side)
+        self._settings = settings
+        self._table = table
+        self._encoder = encoder
+        known = self.added_tokens_encoder
+        missing = [token for token in settings.all_special_tokens() if token not in known]
+        table.add([AddedToken(content=token, special=True) for token in missing])
+
+    def __copy__(self) -> Self:
+        """An independent copy: the parts refer to one another."""
+        return deepcopy(self)
 
     @property
     def allow_special_in_text(self) -> bool:
         """Whether special tokens written in a text become the special ids; fixed at construction."""
-        return self._allow_special_in_text
+        return not self._settings.split_special_tokens
 
     @property
-    @abstractmethod
     def vocab_size(self) -> int:
         """Number of tokens in the table, without added tokens."""
+        return self._table.vocab_size
 
-    @abstractmethod
     def get_vocab(self) -> dict[str, int]:
         """Every token with its id, added ones included."""
-
-    @property
-    @abstractmethod
-    def added_tokens_decoder(self) -> dict[int, AddedToken]:
-        """The tokens taken out of the text before it is split into words, special ones included, by id."""
-
-    @abstractmethod
-    def _add(self, tokens: Sequence[AddedToken]) -> int:
-        """Add tokens, those that are new at the end of the vocabulary; how many were new."""
-
-    @abstractmethod
-    def _tokens_of(self, text: str) -> list[str]:
-        """The tokens of one text."""
-
-    @abstractmethod
-    def _token_to_id(self, token: str) -> int | None:
-        """The id of a token, if there is such a token."""
-
-    @abstractmethod
-    def _id_to_token(self, index: int) -> str | None:
-        """The token of an id, if there is such an id."""
-
-    @abstractmethod
-    def _join(self, ids: list[int], skip_special_tokens: bool) -> str:
-        """The text of known ids."""
+        return dict(self._table.ids)
 
     def __len__(self) -> int:
         """Number of tokens, added ones included."""
-        return len(self.get_vocab())
+        return len(self._table)
 
     def __repr__(self) -> str:
         return (
@@ -97,7 +79,7 @@ class TokenTable(ABC):
             f"special_tokens={self.special_tokens_map})"
         )
 
-    # ---- special tokens
+    # ---- special and added tokens
 
     @property
     def bos_token_id(self) -> int:
@@ -122,7 +104,7 @@ class TokenTable(ABC):
     @property
     def special_tokens_map(self) -> dict[str, Any]:
         """The special tokens by the name of what they do."""
-        tokens: dict[str, Any] = {name: getattr(self, name) for name in SPECIAL_TOKEN_NAMES}
+        tokens: dict[str, Any] = self._settings.named_special_tokens()
         if self.additional_special_tokens:
             tokens["additional_special_tokens"] = list(self.additional_special_tokens)
         return tokens
@@ -130,13 +112,17 @@ class TokenTable(ABC):
     @property
     def all_special_tokens(self) -> list[str]:
         """Each special token once."""
-        named = (getattr(self, name) for name in SPECIAL_TOKEN_NAMES)
-        return list(dict.fromkeys([*named, *self.additional_special_tokens]))
+        return self._settings.all_special_tokens()
 
     @property
     def all_special_ids(self) -> list[int]:
         """Their ids."""
         return self.convert_tokens_to_ids(self.all_special_tokens)
+
+    @property
+    def added_tokens_decoder(self) -> dict[int, AddedToken]:
+        """The tokens taken out of the text before it is split into words, special ones included, by id."""
+        return dict(self._table.added)
 
     @property
     def added_tokens_encoder(self) -> dict[str, int]:
@@ -163,7 +149,7 @@ class TokenTable(ABC):
         added = [AddedToken.of(token, special=special_tokens) for token in tokens]
         special = [token.content for token in added if token.special and token.content not in self.all_special_tokens]
         self.additional_special_tokens += special
-        return self._add([token for token in added if token.content])
+        return self._table.add([token for token in added if token.content])
 
     def add_special_tokens(
         self, special_tokens_dict: Mapping[str, Any], replace_additional_special_tokens: bool = True
@@ -200,9 +186,7 @@ class TokenTable(ABC):
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """`bos A eos`, or `bos A eos eos B eos` for a pair."""
-        bos, eos = self.bos_token_id, self.eos_token_id
-        first = [bos, *token_ids_0, eos]
-        return first if token_ids_1 is None else [*first, eos, *token_ids_1, eos]
+        return surround(token_ids_0, token_ids_1, self.bos_token_id, self.eos_token_id)
 
     def get_special_tokens_mask(
         self,
@@ -222,14 +206,13 @@ class TokenTable(ABC):
                 raise InputError("expected one sequence where special tokens are already in it, got two")
             special = set(self.all_special_ids)
             return [int(index in special) for index in token_ids_0]
-        first = [1, *[0] * len(token_ids_0), 1]
-        return first if token_ids_1 is None else [*first, 1, *[0] * len(token_ids_1), 1]
+        return special_mask(token_ids_0, token_ids_1)
 
     def create_token_type_ids_from_sequences(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
         """Zeros, as long as the row: CLIP has no token types."""
-        return [0] * len(self.get_special_tokens_mask(token_ids_0, token_ids_1))
+        return [0] * len(special_mask(token_ids_0, token_ids_1))
 
     # ---- conversion
 
@@ -242,11 +225,11 @@ class TokenTable(ABC):
         for part in (text, pair or ""):
             if not isinstance(part, str):
                 raise InputTypeError(f"expected a string to tokenize, got {type(part).__name__}")
-        first, second = self._tokens_of(text), None if pair is None else self._tokens_of(pair)
-        if not add_special_tokens:
-            return first + (second or [])
-        first = [self.bos_token, *first, self.eos_token]
-        return first if second is None else [*first, self.eos_token, *second, self.eos_token]
+        first = self._encoder.tokenize(text)
+        second = None if pair is None else self._encoder.tokenize(pair)
+        if add_special_tokens:
+            return surround(first, second, self.bos_token, self.eos_token)
+        return first + (second or [])
 
     @overload
     def convert_tokens_to_ids(self, tokens: str) -> int: ...
@@ -255,17 +238,14 @@ class TokenTable(ABC):
     def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
 
     def convert_tokens_to_ids(self, tokens: str | list[str] | tuple[str, ...]) -> int | list[int]:
-        """The id of a token, or of each; `unk_token_id` for what is not in the vocabulary."""
+        """The id of a token, or of each; `unk_token_id` for what is not in the vocabulary.
+
+        Raises:
+            InputError: the unknown token is not in the vocabulary either.
+        """
         if not isinstance(tokens, str):
             return [self.convert_tokens_to_ids(token) for token in tokens]
-        index = self._token_to_id(tokens)
-        if index is None:
-            index = self._token_to_id(self.unk_token)
-        if index is None:
-            raise InputError(
-                f"{tokens!r} is not in the vocabulary, and neither is the unknown token {self.unk_token!r}"
-            )
-        return index
+        return known_id(self._table.id_of, tokens, self.unk_token)
 
     @overload
     def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str: ...
@@ -285,14 +265,14 @@ class TokenTable(ABC):
         return [self._known_token(int(index)) for index in ids if int(index) not in skipped]
 
     def _known_token(self, index: int) -> str:
-        token = self._id_to_token(index) if index >= 0 else None
+        token = self._table.token_of(index) if index >= 0 else None
         if token is None:
             raise InputError(f"expected ids of the vocabulary, 0 to {len(self) - 1}, got {index}")
         return token
 
-    @abstractmethod
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text behind tokens."""
+        """The text behind tokens; the fast tokenizer leaves `</w>` in it, as that of transformers."""
+        return self._encoder.join(tokens)
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
@@ -305,10 +285,10 @@ class TokenTable(ABC):
         Raises:
             InputError: an id that is not in the vocabulary, or a batch (see `batch_decode`).
         """
-        ids = _ids_of(token_ids)
+        ids = ids_of(token_ids)
         for index in set(ids):
             self._known_token(index)
-        text = self._join(ids, skip_special_tokens)
+        text = self._encoder.decode(ids, skip_special_tokens)
         closes = (
             self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces
         )
@@ -319,15 +299,3 @@ class TokenTable(ABC):
     ) -> list[str]:
         """`decode` for each sequence of a batch."""
         return [self.decode(ids, skip_special_tokens, clean_up_tokenization_spaces) for ids in sequences]
-
-
-def _ids_of(token_ids: Any) -> list[int]:
-    if hasattr(token_ids, "tolist"):
-        token_ids = token_ids.tolist()
-    elif hasattr(token_ids, "numpy"):
-        token_ids = token_ids.numpy().tolist()
-    ids = [token_ids] if isinstance(token_ids, int) else list(token_ids)
-    for index in ids:
-        if not hasattr(index, "__index__") and not getattr(index, "ndim", 1) == 0:
-            raise InputError(f"expected one sequence of ids to decode, got {index!r:.60} inside; see batch_decode")
-    return [int(index) for index in ids]
