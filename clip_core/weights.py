@@ -41,7 +41,8 @@ _LEAVES = {
     "norm_bias": "bias",
 }
 _PARTS = {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
-_STORED_SPELLING = {"pre_layernorm": "pre_layrnorm"}  # upstream's misspelling, part of every checkpoint
+_CLEAN, _STORED = "vision_model.pre_layernorm.", "vision_model.pre_layrnorm."
+# upstream's misspelling, part of every checkpoint; files written from modules with the clean one are read, too
 
 Shape = tuple[int, ...]
 Layout: TypeAlias = Mapping[str, tuple[np.dtype[Any], Shape]]
@@ -68,8 +69,7 @@ class WeightSpec:
     @property
     def name(self) -> str:
         """The name in checkpoints."""
-        parts = [_STORED_SPELLING.get(part, part) for part in self.path.split(".")]
-        return ".".join([*parts, _LEAVES[self.kind]] if self.kind in _LEAVES else parts)
+        return f"{self.path}.{_LEAVES[self.kind]}" if self.kind in _LEAVES else self.path
 
 
 def permutation(stored_axes: str, wanted_axes: str) -> tuple[int, ...]:
@@ -118,7 +118,7 @@ def _vision_tower(config: CLIPVisionConfig) -> Iterator[WeightSpec]:
     yield WeightSpec(f"{embeddings}.class_embedding", "vector", (hidden,))
     yield WeightSpec(f"{embeddings}.patch_embedding", "conv", (hidden, config.num_channels, patch, patch))
     yield WeightSpec(f"{embeddings}.position_embedding", "embedding", (tokens, hidden))
-    yield from _norm("vision_model.pre_layernorm", hidden)
+    yield from _norm("vision_model.pre_layrnorm", hidden)
     yield from _encoder("vision_model", config)
     yield from _norm("vision_model.post_layernorm", hidden)
 
@@ -149,7 +149,8 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
     """Pairs every wanted weight with the stored one; total and exact, both ways.
 
     A tower takes its own part of a full checkpoint, and reads a checkpoint of the tower alone with or without the
-    tower's prefix (transformers 5 saves it without). ``logit_scale`` may be stored as ``(1,)``, as TensorFlow did.
+    tower's prefix (transformers 5 saves it without). ``logit_scale`` may be stored as ``(1,)``, as TensorFlow did, and
+    the LayerNorm ``pre_layrnorm`` under its clean spelling.
 
     Args:
         specs: the weights that the model has.
@@ -164,13 +165,16 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
             one list.
     """
     prefix = _absent_prefix(specs, stored)
-    bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "post_layernorm.")
+    bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "pre_layernorm.", "post_layernorm.")
     parts = {spec.path.split(".")[0] for spec in specs}
     found = {
         f"{prefix}{name}" if prefix and name.startswith(bare) else name: name
         for name in stored
         if name not in IGNORED_NAMES
     }
+    for name in [name for name in found if name.startswith(_CLEAN)]:
+        if name.replace(_CLEAN, _STORED) not in found:  # of both spellings, one would be lost
+            found[name.replace(_CLEAN, _STORED)] = found.pop(name)
     wanted = {spec.name: spec for spec in specs}
     problems = [f"- {name} {list(spec.shape)}: missing" for name, spec in wanted.items() if name not in found]
     for name, stored_name in found.items():

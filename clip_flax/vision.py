@@ -65,7 +65,7 @@ class VisionTransformer(nnx.Module):
     def __init__(self, config: CLIPVisionConfig, dtype: Any) -> None:
         self.config = config
         self.embeddings = VisionEmbeddings(config, dtype)
-        self.pre_layernorm = layer_norm(config, dtype)
+        self.pre_layrnorm = layer_norm(config, dtype)
         self.encoder = Encoder(config, dtype)
         self.post_layernorm = layer_norm(config, dtype)
 
@@ -81,7 +81,7 @@ class VisionTransformer(nnx.Module):
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         last_hidden_state, hidden_states, attentions = self.encoder(
-            self.pre_layernorm(self.embeddings(pixel_values)),
+            self.pre_layrnorm(self.embeddings(pixel_values)),
             None,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
@@ -95,6 +95,11 @@ class VisionTransformer(nnx.Module):
                 "attentions": attentions,
             }
         )
+
+    @property
+    def pre_layernorm(self) -> nnx.LayerNorm:
+        """``pre_layrnorm``, which checkpoints spell like this."""
+        return self.pre_layrnorm
 
 
 class FlaxCLIPVisionModel(FlaxCLIPPreTrainedModel):

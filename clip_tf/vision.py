@@ -87,7 +87,7 @@ class VisionTransformer(keras.layers.Layer):
         self.config = config
         with keras.name_scope(name, caller=self):
             self.embeddings = VisionEmbeddings(config, name="embeddings")
-            self.pre_layernorm = layer_norm(config, name="pre_layernorm")
+            self.pre_layrnorm = layer_norm(config, name="pre_layrnorm")
             self.encoder = Encoder(config, name="encoder")
             self.post_layernorm = layer_norm(config, name="post_layernorm")
 
@@ -106,7 +106,7 @@ class VisionTransformer(keras.layers.Layer):
             size = self.config.image_size
             pixel_values = tf.ensure_shape(pixel_values, (None, self.config.num_channels, size, size))
         last_hidden_state, hidden_states, attentions = self.encoder(
-            self.pre_layernorm(self.embeddings(pixel_values)),
+            self.pre_layrnorm(self.embeddings(pixel_values)),
             None,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
@@ -119,6 +119,11 @@ class VisionTransformer(keras.layers.Layer):
                 "attentions": attentions,
             }
         )
+
+    @property
+    def pre_layernorm(self) -> keras.layers.LayerNormalization:
+        """``pre_layrnorm``, which checkpoints spell like this."""
+        return self.pre_layrnorm
 
 
 @keras.saving.register_keras_serializable(package="triclip")

@@ -73,7 +73,7 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embeddings = VisionEmbeddings(config)
-        self.pre_layernorm = layer_norm(config)
+        self.pre_layrnorm = layer_norm(config)
         self.encoder = Encoder(config)
         self.post_layernorm = layer_norm(config)
 
@@ -88,7 +88,7 @@ class VisionTransformer(nn.Module):
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         last_hidden_state, hidden_states, attentions = self.encoder(
-            self.pre_layernorm(self.embeddings(pixel_values)),
+            self.pre_layrnorm(self.embeddings(pixel_values)),
             None,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
@@ -101,6 +101,11 @@ class VisionTransformer(nn.Module):
                 "attentions": attentions,
             }
         )
+
+    @property
+    def pre_layernorm(self) -> nn.LayerNorm:
+        """``pre_layrnorm``, which checkpoints spell like this."""
+        return self.pre_layrnorm
 
 
 class CLIPVisionModel(CLIPPreTrainedModel):

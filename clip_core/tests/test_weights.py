@@ -27,9 +27,9 @@ def test_names_are_unique_and_axes_fit_shapes():
         assert len(AXES[spec.kind].split()) == len(spec.shape), spec
 
 
-def test_the_misspelling_is_in_the_stored_name_only():
+def test_attributes_are_spelled_like_the_stored_names():
     assert "vision_model.pre_layrnorm.weight" in LAYOUT
-    assert not any("layrnorm" in spec.path for spec in FULL)
+    assert all(spec.name.startswith(spec.path) for spec in FULL)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,26 @@ def test_the_other_tower_alone_is_a_mismatch():
     vision_only = {spec.name: (FLOAT32, spec.shape) for spec in weight_specs(DISTINCT.vision_config)}
     with pytest.raises(WeightMismatchError, match="missing"):
         match_weights(weight_specs(DISTINCT.text_config), vision_only, "checkpoint")
+
+
+@pytest.mark.parametrize(
+    ("specs", "prefix"),
+    [
+        (FULL, "vision_model."),
+        (weight_specs(DISTINCT.vision_config), "vision_model."),
+        (weight_specs(DISTINCT.vision_config), ""),
+    ],
+)
+def test_the_clean_spelling_of_a_layer_norm_is_read(specs, prefix):
+    stored = {
+        spec.name.replace("pre_layrnorm", "pre_layernorm").replace("vision_model.", prefix): (FLOAT32, spec.shape)
+        for spec in specs
+    }
+    names = match_weights(specs, stored, "checkpoint")
+    assert names["vision_model.pre_layrnorm.weight"] == f"{prefix}pre_layernorm.weight"
+
+
+def test_both_spellings_of_a_layer_norm_are_one_too_many():
+    stored = dict(LAYOUT, **{"vision_model.pre_layernorm.weight": (FLOAT32, (20,))})
+    with pytest.raises(WeightMismatchError, match=r"\+ vision_model.pre_layernorm.weight \[20\]: unexpected"):
+        match_weights(FULL, stored, "checkpoint")

@@ -12,7 +12,7 @@ NORMS = {  # attribute path: name of the weights
     "text_model.encoder.layers.0.layer_norm1": "text_model.encoder.layers.0.layer_norm1",
     "text_model.encoder.layers.0.layer_norm2": "text_model.encoder.layers.0.layer_norm2",
     "text_model.final_layer_norm": "text_model.final_layer_norm",
-    "vision_model.pre_layernorm": "vision_model.pre_layrnorm",
+    "vision_model.pre_layrnorm": "vision_model.pre_layrnorm",
     "vision_model.encoder.layers.0.layer_norm1": "vision_model.encoder.layers.0.layer_norm1",
     "vision_model.encoder.layers.0.layer_norm2": "vision_model.encoder.layers.0.layer_norm2",
     "vision_model.post_layernorm": "vision_model.post_layernorm",

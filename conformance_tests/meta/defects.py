@@ -369,7 +369,7 @@ DEFECTS = {
         "test_towers::test_text", skipping("TextTransformer", "final_layer_norm"), backends=("torch",)
     ),
     "LayerNorm before the blocks skipped": Defect(
-        "test_towers::test_vision", skipping("VisionTransformer", "pre_layernorm"), backends=("torch",)
+        "test_towers::test_vision", skipping("VisionTransformer", "pre_layrnorm"), backends=("torch",)
     ),
     "post LayerNorm on all tokens": Defect("test_towers::test_vision", post_norm_on_all_tokens),
     "kernel of resampling a = -0.5": Defect("test_towers::test_interpolation", resampled("_CUBIC_COEFFICIENT", -0.5)),

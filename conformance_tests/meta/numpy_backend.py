@@ -98,7 +98,6 @@ def call(model: Model, path: str, *inputs: Any, **named_inputs: Any) -> Any:
 
 
 def _part(model: Model, path: str, x: NDArray[Any], *rest: Any) -> Any:
-    stored = path.replace("pre_layernorm", "pre_layrnorm")
     held = Weights(model.weights)
     config = model.text_config if path.startswith("text") else model.vision_config
     leaf = path.split(".")[-1]
@@ -107,7 +106,7 @@ def _part(model: Model, path: str, x: NDArray[Any], *rest: Any) -> Any:
         return embed(held, path, x, rest[0] if path.startswith("text") else config)[0]
     x = x.astype(np.float64)
     if "norm" in leaf:
-        return oracle_layers.layer_norm(held, stored, x, config.layer_norm_eps)[0]
+        return oracle_layers.layer_norm(held, path, x, config.layer_norm_eps)[0]
     if leaf == "mlp":
         return oracle_layers.mlp(held, path, x, config.hidden_act)[0]
     if leaf == "encoder":

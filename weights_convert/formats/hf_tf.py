@@ -16,7 +16,6 @@ from clip_core.schemes import HF_TF_SCALAR, KERAS
 from weights_convert.containers.hdf5_files import write_hdf5
 from weights_convert.containers.shards import hugging_face_files
 from weights_convert.format import Format
-from weights_convert.formats.hf_torch import MISSPELLED
 from weights_convert.model import Model
 from weights_convert.names import LAYER, Names, Place
 
@@ -63,7 +62,6 @@ HF_TF = Format(
         scheme=KERAS,
         separator="/",
         modules={
-            **MISSPELLED,
             f"layers.{LAYER}": f"layers_._{LAYER}",
             **{name: f"{_TOP}/{name}" for name in ("text_model", "vision_model")},
             **{name: f"{_TOP}/{name}" for name in ("text_projection", "visual_projection")},

@@ -19,8 +19,6 @@ from weights_convert.format import Format
 from weights_convert.model import Model
 from weights_convert.names import Names
 
-MISSPELLED = {"pre_layernorm": "pre_layrnorm"}
-"""As transformers' classes have it in every framework."""
 _BARE_TOWERS = {
     "embeddings.token_embedding.weight": "text_model.",
     "embeddings.patch_embedding.weight": "vision_model.",
@@ -33,7 +31,15 @@ def _plain_names(container: Container) -> Mapping[str, Tensor]:
     for name, prefix in _BARE_TOWERS.items():
         if name in stored:
             stored = {prefix + name if "projection" not in name else name: value for name, value in stored.items()}
-    return stored
+    return respelled(stored, ".")
+
+
+def respelled(stored: Mapping[str, Tensor], separator: str) -> Mapping[str, Tensor]:
+    """The names with the spelling of transformers for a LayerNorm that files of modules may spell otherwise."""
+    clean, usual = (f"vision_model{separator}{name}{separator}" for name in ("pre_layernorm", "pre_layrnorm"))
+    if any(name.startswith(usual) for name in stored):
+        return stored
+    return {name.replace(clean, usual, 1): tensor for name, tensor in stored.items()}
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: Model) -> None:
@@ -49,7 +55,7 @@ HF = Format(
     containers=("safetensors", "torch", "torchscript"),
     files=(hugging_face_files("model.safetensors", "model-a"), hugging_face_files("pytorch_model.bin")),
     sharded=True,
-    names=Names(scheme=TORCH, modules=MISSPELLED),
+    names=Names(scheme=TORCH),
     plain_names=_plain_names,
     ignored=tuple(IGNORED_NAMES),
     write_file=write_tensors,

@@ -45,6 +45,7 @@ KERAS = Format(
         separator="/",
         modules={
             f"encoder.layers.{LAYER}": f"encoder/layers/encoder_layer{LAYER_SUFFIX}",
+            "pre_layrnorm": "pre_layernorm",  # Keras takes the first name in the alphabet of two for one layer
             "text_model": "layers/text_transformer",
             "vision_model": "layers/vision_transformer",
             "visual_projection": "layers/dense",

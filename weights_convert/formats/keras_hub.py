@@ -86,7 +86,7 @@ KERAS_HUB = Format(
             "text_model.embeddings": f"{_TEXT}/token_and_position_embedding",
             "vision_model.embeddings": f"{_VISION}/clip_vision_embedding",
             "text_model.final_layer_norm": f"{_TEXT}/layer_normalization",
-            "vision_model.pre_layernorm": f"{_VISION}/layer_normalization",
+            "vision_model.pre_layrnorm": f"{_VISION}/layer_normalization",
             "vision_model.post_layernorm": f"{_VISION}/layer_normalization_1",
             f"text_model.encoder.layers.{LAYER}": f"{_TEXT}/clip_encoder_layer{LAYER_SUFFIX}",
             f"vision_model.encoder.layers.{LAYER}": f"{_VISION}/clip_encoder_layer{LAYER_SUFFIX}",

@@ -10,14 +10,13 @@ from weights_convert.containers.msgpack_files import write_msgpack
 from weights_convert.containers.opened import Container
 from weights_convert.containers.shards import WeightFiles
 from weights_convert.format import Format
+from weights_convert.formats.hf_torch import respelled
 from weights_convert.names import Names
 
 
 def _is_own(container: Container) -> bool:
-    """Hugging Face's files spell one module otherwise; of the text tower alone, only the file's name tells."""
-    if any(name.startswith("vision_model/") for name in container.tensors):
-        return "vision_model/pre_layernorm/scale" in container.tensors
-    return container.path.name.startswith("nnx_")
+    """The names are those of Hugging Face's files, but for one that states of early models spell otherwise."""
+    return container.path.name.startswith("nnx_") or "vision_model/pre_layernorm/scale" in container.tensors
 
 
 NNX = Format(
@@ -27,5 +26,6 @@ NNX = Format(
     files=(WeightFiles("nnx_state.msgpack"),),
     names=Names(scheme=FLAX, separator="/"),
     is_own=_is_own,
+    plain_names=lambda container: respelled(container.tensors, "/"),
     write_file=lambda path, tensors, model: write_msgpack(path, tensors),
 )

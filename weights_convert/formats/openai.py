@@ -32,7 +32,7 @@ NAMES = Names(
         "text_model.embeddings.token_embedding": "token_embedding",
         "vision_model.embeddings.patch_embedding": "visual.conv1",
         "text_model.final_layer_norm": "ln_final",
-        "vision_model.pre_layernorm": "visual.ln_pre",
+        "vision_model.pre_layrnorm": "visual.ln_pre",
         "vision_model.post_layernorm": "visual.ln_post",
         f"text_model.encoder.layers.{LAYER}": _TEXT_BLOCK,
         f"vision_model.encoder.layers.{LAYER}": _VISION_BLOCK,

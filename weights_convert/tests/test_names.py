@@ -31,5 +31,5 @@ def test_layers_are_numbered(number, expected):
 def test_a_tower_is_known_by_its_blocks_and_norms():
     text, vision = Names(scheme=TORCH).signatures
     assert "text_model.encoder.layers.0.mlp.fc1.weight" in text
-    assert "vision_model.pre_layernorm.weight" in vision
+    assert "vision_model.pre_layrnorm.weight" in vision
     assert not text & vision
