@@ -217,7 +217,7 @@ class CLIPProcessor:
     def from_directory(cls, directory: Path, *, use_fast: bool = False) -> Self:
         """Like `from_pretrained`, for a checkpoint directory that has been found already."""
         tokenizer_class = CLIPTokenizerFast if use_fast else CLIPTokenizer
-        return cls(CLIPImageProcessor.from_directory(directory), tokenizer_class.from_pretrained(directory))
+        return cls(CLIPImageProcessor.from_directory(directory), tokenizer_class.from_directory(directory))
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
         """Write the files of both parts and return their paths; transformers reads them too."""
