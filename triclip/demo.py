@@ -1,7 +1,8 @@
-"""Classifies the sample pictures with the embedded checkpoint in every backend and compares the answers.
+"""Classifies the sample pictures with the embedded checkpoint in every backend, compares and draws the answers.
 
 Run with ``python -m triclip.demo``. Each backend is a process of its own that runs ``triclip classify --json``. The
-exit code is 1 if a backend is missing or fails, or if the backends do not agree.
+exit code is 1 if a backend is missing or fails, if the picture of the answers cannot be written, or if the backends do
+not agree.
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ import click
 
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.locating import EMBEDDED_NAME
+from triclip.demo_sheet import Scores, draw_sheet, write_sheet
 
 SAMPLES = Path(__file__).parent / "samples"
 LARGEST_DIFFERENCE = 1e-3
 """Of logits, between backends; float32 rounding makes about 1e-4 of it at a logit scale of 100."""
-
-Scores = Mapping[str, Mapping[str, float]]
-"""Picture, label, and a number."""
 
 
 class Answer(NamedTuple):
@@ -94,21 +93,44 @@ def largest_difference(answers: Sequence[Answer]) -> float:
     return max(spreads)
 
 
+def draw(picture: Path, samples: Path, answers: Mapping[str, Answer], top: int) -> None:
+    """Draws the answers in the file ``picture``.
+
+    Raises:
+        ClickException: the file cannot be written.
+    """
+    probabilities = {backend: answer.probabilities for backend, answer in answers.items()}
+    sheet = draw_sheet(samples, expected_labels(samples), probabilities, top)
+    try:
+        write_sheet(sheet, picture)
+    except OSError as error:
+        raise click.ClickException(
+            f"expected to write the picture {picture}, got {error}. Name another file with --picture."
+        ) from error
+
+
 @click.command()
 @click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, help="Only this one; repeatable.")
 @click.option("--model", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
 @click.option("--samples", type=click.Path(exists=True, path_type=Path), default=SAMPLES, help="Pictures, labels.json.")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
-def main(backends: tuple[str, ...], model: str, samples: Path, top: int) -> None:
-    """Classify the sample pictures in every backend and compare the answers."""
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="demo.png",
+    show_default=True,
+    help="The PNG file to draw the answers in.",
+)
+def main(backends: tuple[str, ...], model: str, samples: Path, top: int, picture: Path) -> None:
+    """Classify the sample pictures in every backend, compare and draw the answers."""
     names = backends or tuple(BACKENDS)
     expected = expected_labels(samples)
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(names, pool.map(lambda name: ask(name, model, samples), names), strict=True))
-    for picture, label in expected.items():
-        click.echo(picture_table(picture, label, answers, top) + "\n")
+    for sample, label in expected.items():
+        click.echo(picture_table(sample, label, answers, top) + "\n")
     first = best_labels(answers[names[0]])
-    right = sum(first[picture] == label for picture, label in expected.items())
+    right = sum(first[sample] == label for sample, label in expected.items())
     difference = largest_difference(list(answers.values()))
     same = all(best_labels(answer) == first for answer in answers.values())
     click.echo(f"{right} of {len(expected)} pictures: the first label of {model} is the expected one.")
@@ -119,6 +141,8 @@ def main(backends: tuple[str, ...], model: str, samples: Path, top: int) -> None
         f"Largest logit difference between {', '.join(answers)}: {difference:.1e} (allowed {LARGEST_DIFFERENCE:.0e}); "
         f"the first labels {'agree' if same else 'differ'}."
     )
+    draw(picture, samples, answers, top)
+    click.echo(f"Picture: {picture}")
     if difference > LARGEST_DIFFERENCE or not same:
         sys.exit(1)
 

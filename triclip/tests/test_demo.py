@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from triclip import demo
 from triclip.demo import Answer
@@ -12,11 +15,19 @@ def _answer(ape: float, bee: float) -> Answer:
     return Answer(scores, scores, 1.0)
 
 
+@pytest.fixture(autouse=True)
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, in which the picture is drawn."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer]:
     given = {name: _answer(3.0, 2.5) for name in demo.BACKENDS}
     monkeypatch.setattr(demo, "ask", lambda backend, model, samples: given[backend])
     monkeypatch.setattr(demo, "expected_labels", lambda samples: EXPECTED)
+    monkeypatch.setattr(demo, "draw_sheet", lambda *answers: Image.new("RGB", (3, 5)))
     return given
 
 
@@ -57,6 +68,26 @@ def test_a_backend_that_fails_is_exit_code_1_with_its_message(tmp_path) -> None:
     assert "config.json: no such file" in result.stderr
 
 
+def test_the_picture_is_drawn_in_the_working_directory_or_where_one_says(
+    answers: dict[str, Answer], directory: Path
+) -> None:
+    for words, name in ([], "demo.png"), (["--picture", "new/sheet.png"], "new/sheet.png"):
+        result = CliRunner().invoke(demo.main, words)
+        assert result.output.endswith(f"the first labels agree.\nPicture: {name}\n")
+        with Image.open(directory / name) as picture:
+            assert (picture.format, picture.size) == ("PNG", (3, 5))
+
+
+def test_a_picture_that_cannot_be_written_is_exit_code_1_after_the_answers(
+    answers: dict[str, Answer], directory: Path
+) -> None:
+    (directory / "file").touch()
+    result = CliRunner().invoke(demo.main, ["--picture", "file/demo.png"])
+    assert result.exit_code == 1
+    assert "the first labels agree" in result.stdout
+    assert "Error: expected to write the picture file/demo.png, got [Errno " in result.stderr
+
+
 KNOWN_MISSES = {"car.png"}
 """A shaded car in perspective: chosen before training, and not exchanged because the checkpoint gets it wrong."""
 
@@ -65,6 +96,7 @@ def test_the_embedded_checkpoint_is_right_on_the_samples_in_every_backend_but_fo
     result = CliRunner().invoke(demo.main)
     assert result.exit_code == 0, result.output
     expected = set(demo.expected_labels(demo.SAMPLES))
+    assert Path("demo.png").stat().st_size > 10_000
     right = {line.split()[0] for line in result.output.split("\n\n") if "as expected" in line}
     assert right == expected - KNOWN_MISSES
     assert (
