@@ -89,6 +89,11 @@ class Format:
         towers = [not signature.isdisjoint(stored) for signature in self.names.signatures]
         return (all(towers) if self.whole_models_only else any(towers)) and self.is_own(container)
 
+    def known_names(self, container: Container) -> int:
+        """How many names of its towers a container has; formats that share some are told apart by it."""
+        stored = self.plain_names(container)
+        return sum(len(signature.intersection(stored)) for signature in self.names.signatures)
+
     def read(self, container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights of a container in the shared scheme, and what has no place in it."""
         found, rest = shared_names(self.names, self.plain_names(container))

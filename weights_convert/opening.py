@@ -105,12 +105,14 @@ def _candidates(directory: Path) -> list[Path]:
 
 
 def recognise(container: Container) -> Format:
-    """The format whose names a container has.
+    """The format whose names a container has; of several that share names, the one that has most of them.
 
     Raises:
         CheckpointFormatError: none or several.
     """
-    candidates = [format_ for format_ in FORMATS.values() if format_.recognises(container)]
+    claims = [format_ for format_ in FORMATS.values() if format_.recognises(container)]
+    most = max((format_.known_names(container) for format_ in claims), default=0)
+    candidates = [format_ for format_ in claims if format_.known_names(container) == most]
     if len(candidates) == 1:
         return candidates[0]
     if candidates:

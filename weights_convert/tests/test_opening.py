@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -5,8 +6,11 @@ import pytest
 
 from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
-from weights_convert import inspect, open_source
+from clip_core.schemes import TORCH
+from weights_convert import inspect, open_source, opening
 from weights_convert.containers.torchscript import write_torchscript
+from weights_convert.formats.hf_torch import HF
+from weights_convert.names import Names
 from weights_convert.tests import checkpoints
 
 
@@ -15,6 +19,18 @@ def test_the_format_is_detected_and_named(in_format, name):
     found = inspect(in_format[name])
     assert found.format == name
     assert found.config["vision_config"]["num_attention_heads"] == 2
+
+
+def test_of_formats_that_share_names_the_one_is_taken_that_has_most(in_format, tmp_path, monkeypatch):
+    renamed = dataclasses.replace(HF, name="renamed", names=Names(scheme=TORCH, modules={"self_attn": "attention"}))
+    monkeypatch.setitem(opening.FORMATS, "renamed", renamed)
+    assert open_source(in_format["hf"]).format is HF
+    shutil.copytree(in_format["hf"], tmp_path / "renamed")
+    checkpoints.rewrite(
+        tmp_path / "renamed/model.safetensors",
+        lambda found: {name.replace("self_attn", "attention"): value for name, value in found.items()},
+    )
+    assert open_source(tmp_path / "renamed").format is renamed
 
 
 def test_several_checkpoints_in_one_directory_are_listed(in_format, tmp_path):
