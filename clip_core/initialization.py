@@ -25,10 +25,13 @@ def draw_weights(
     the full model with the same projection widths.
     """
     for spec in weight_specs(config, projection=projection):
-        yield spec.name, _draw(spec, config, seed)
+        yield spec.name, draw_weight(spec, config, seed)
 
 
-def _draw(spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, seed: int) -> NDArray[np.float32]:
+def draw_weight(
+    spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, seed: int
+) -> NDArray[np.float32]:
+    """One weight of the table of ``config``, float32, in the layout of checkpoints."""
     if spec.kind == "scalar":
         assert isinstance(config, CLIPConfig)
         return np.array(config.logit_scale_init_value, np.float32)

@@ -14,7 +14,7 @@ _CUBIC_COEFFICIENT = -0.75  # the kernel of torch's F.interpolate(mode="bicubic"
 
 
 @lru_cache(maxsize=32)
-def position_matrix(patches_per_side: int, new_rows: int, new_columns: int) -> NDArray[np.float32]:
+def position_matrix(patches_per_side: int, new_rows: int, new_columns: int) -> NDArray[np.float64]:
     """The matrix ``[new_rows * new_columns, patches_per_side ** 2]`` that resamples patch position embeddings.
 
     Bicubic with a = -0.75, half-pixel centres, border replicated, no antialiasing: the rule of transformers'
@@ -22,7 +22,7 @@ def position_matrix(patches_per_side: int, new_rows: int, new_columns: int) -> N
     """
     rows = _cubic_weights(patches_per_side, new_rows)
     columns = _cubic_weights(patches_per_side, new_columns)
-    matrix = np.kron(rows, columns).astype(np.float32)
+    matrix = np.asarray(np.kron(rows, columns), np.float64)
     matrix.setflags(write=False)  # cached, so shared
     return matrix
 

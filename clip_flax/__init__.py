@@ -10,7 +10,7 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, "flax", "clip_flax") from None
 
-from clip_flax.model import FlaxCLIPModel
+from clip_flax.model import FlaxCLIPModel, contrastive_loss
 from clip_flax.text import FlaxCLIPTextModel, FlaxCLIPTextModelWithProjection
 from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection
 
@@ -20,4 +20,5 @@ __all__ = [
     "FlaxCLIPTextModelWithProjection",
     "FlaxCLIPVisionModel",
     "FlaxCLIPVisionModelWithProjection",
+    "contrastive_loss",
 ]

@@ -2,8 +2,7 @@
 
 Shapes: batch, token, hidden; head and head_dim inside attention; query and key are tokens.
 
-Matrices are multiplied at JAX's default precision, which on GPUs and TPUs is below float32 even for float32 arrays;
-``jax.default_matmul_precision("highest")`` around a call makes it float32.
+Whatever multiplies matrices has an attribute ``precision``, as layers of NNX have; the model sets them all.
 """
 
 from __future__ import annotations
@@ -107,6 +106,11 @@ def sizes(tensor: Array | NDArray[Any]) -> tuple[int | None, ...]:
     return tuple(size if isinstance(size, int) else None for size in tensor.shape)
 
 
+def wide(x: Array) -> Array:
+    """In float32, or wider if it is: the dtype of softmax, logits and loss."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def default(value: bool | None, configured: bool) -> bool:
     """An argument, or what the configuration says if it was not given."""
     return configured if value is None else value
@@ -136,6 +140,7 @@ class Attention(nnx.Module):
 
     def __init__(self, config: TowerConfig, dtype: Any) -> None:
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.precision: jax.lax.Precision | None = None
         self.dropout = nnx.Dropout(config.attention_dropout)
         self.q_proj = linear(config.hidden_size, config.hidden_size, dtype)
         self.k_proj = linear(config.hidden_size, config.hidden_size, dtype)
@@ -158,7 +163,7 @@ class Attention(nnx.Module):
         value = self.split_heads(self.v_proj(hidden_states))
         weights = self.attention_weights(query, key, attention_mask)
         kept = self.dropout(weights, deterministic=dropout_rng is None, rngs=dropout_rng)
-        context = kept @ value  # [batch, head, query, head_dim]
+        context = jnp.matmul(kept, value, precision=self.precision)  # [batch, head, query, head_dim]
         context = context.swapaxes(1, 2).reshape(hidden_states.shape)  # [batch, token, hidden]
         return self.out_proj(context), weights if output_attentions else None
 
@@ -168,9 +173,9 @@ class Attention(nnx.Module):
         return x.swapaxes(1, 2)  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Array, key: Array, attention_mask: Array | None) -> Array:
-        """Attention after softmax, before dropout; the softmax is in float32 whatever the dtype."""
-        scores = (query * self.head_dim**-0.5) @ key.swapaxes(2, 3)  # [batch, head, query, key]
-        scores = scores.astype(jnp.float32)
+        """Attention after softmax, before dropout; the softmax is in float32 or wider."""
+        query = query * self.head_dim**-0.5
+        scores = wide(jnp.matmul(query, key.swapaxes(2, 3), precision=self.precision))  # [batch, head, query, key]
         if attention_mask is not None:
             scores = jnp.where(attention_mask, scores, jnp.finfo(scores.dtype).min)
         return jax.nn.softmax(scores, axis=-1).astype(query.dtype)

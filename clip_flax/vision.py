@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
@@ -12,7 +13,18 @@ from clip_core.checks import check_pixel_input
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_flax.layers import Encoder, NoRngs, default, embedding, layer_norm, linear, no_weight, sizes, tensor_input
+from clip_flax.layers import (
+    Encoder,
+    NoRngs,
+    default,
+    embedding,
+    layer_norm,
+    linear,
+    no_weight,
+    sizes,
+    tensor_input,
+    wide,
+)
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -21,6 +33,7 @@ class VisionEmbeddings(nnx.Module):
 
     def __init__(self, config: CLIPVisionConfig, dtype: Any) -> None:
         self.config = config
+        self.precision: jax.lax.Precision | None = None
         tokens = config.patches_per_side**2 + 1
         self.class_embedding = nnx.Param(no_weight(None, (config.hidden_size,), dtype))
         self.patch_embedding = nnx.Conv(
@@ -54,9 +67,10 @@ class VisionEmbeddings(nnx.Module):
         table = self.position_embedding(jnp.arange(side**2 + 1))  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
-        matrix = position_matrix(side, rows, columns)  # [patch, trained patch]
-        patches = (matrix @ table[1:].astype(jnp.float32)).astype(table.dtype)  # [patch, hidden]
-        return jnp.concatenate([table[:1], patches])  # [token, hidden]
+        trained = wide(table[1:])  # [trained patch, hidden]
+        matrix = jnp.asarray(position_matrix(side, rows, columns), trained.dtype)  # [patch, trained patch]
+        patches = jnp.matmul(matrix, trained, precision=self.precision)  # [patch, hidden]
+        return jnp.concatenate([table[:1], patches.astype(table.dtype)])  # [token, hidden]
 
 
 class VisionTransformer(nnx.Module):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from os import PathLike
 from typing import Any, Self
 
@@ -12,19 +13,30 @@ import numpy as np
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
+from jax.experimental.multihost_utils import process_allgather, sync_global_devices
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE
 from clip_core.config import CLIPConfig
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import InputError, InputTypeError, WeightMismatchError
+from clip_core.initialization import draw_weight
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import FLAX
-from clip_core.weights import AXES, WeightSpec, match_weights, permutation
+from clip_core.weights import AXES, WeightSpec, match_weights, mismatch_message, permutation
+
+STATE_OF_TRAINING = (nnx.RngState, nnx.Intermediate, nnx.Perturbation, nnx.metrics.MetricState)
+"""Variables that are no part of the function."""
 
 
 def to_array(parameter: nnx.Param) -> NDArray[Any]:
-    """The values of a parameter as an array; bfloat16 keeps its bits."""
-    return np.asarray(parameter[...])
+    """The values of a parameter as an array, from all processes if it is spread over some; bfloat16 keeps its bits."""
+    value = parameter[...]
+    return np.asarray(process_allgather(value, tiled=True) if is_spread(value) else value)
+
+
+def is_spread(value: Any) -> bool:
+    """Whether parts of an array lie in other processes."""
+    return isinstance(value, jax.Array) and not value.is_fully_addressable and not value.is_fully_replicated
 
 
 def _tree_spec(spec: WeightSpec) -> WeightSpec:
@@ -59,18 +71,37 @@ def jax_dtype(dtype: Any) -> np.dtype[Any]:
     return found
 
 
+def jax_precision(precision: Any) -> jax.lax.Precision | None:
+    """The precision of that name; ``None``, which leaves it to `jax.default_matmul_precision`, for ``None``.
+
+    Raises:
+        InputTypeError: no such precision.
+    """
+    try:
+        return None if precision is None else jax.lax.Precision(precision)
+    except ValueError:
+        raise InputTypeError(
+            f"precision: expected 'highest', 'high', 'default', a jax.lax.Precision or None, got {precision!r}."
+        ) from None
+
+
 class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
     """Base of the five models; their parameters are a tree, too.
 
     Args:
         config: of the model; of the class ``config_class``.
         seed: of the initial weights; one seed gives the same model in every framework.
-        dtype: of weights and computation, ``"float32"``, the default, ``"bfloat16"`` or ``"float16"``. (In the Linen
-            models of transformers 4 it was that of computation only: for that, pass float32 ``params`` to the call.)
+        dtype: of weights and computation, ``"float32"``, the default, ``"bfloat16"`` or ``"float16"``, with
+            ``jax_enable_x64`` also ``"float64"``. (In the Linen models of transformers 4 it was that of computation
+            only: for that, pass float32 ``params`` to the call.)
+        precision: of products of float32 matrices on GPUs and TPUs, a `jax.lax.Precision` or its name. ``"highest"``
+            is float32; ``"default"`` is faster and rounds factors to TensorFloat-32 or bfloat16; ``None`` leaves it to
+            `jax.default_matmul_precision`.
         weights: by their names in checkpoints, instead of seeded ones; copied.
 
     Raises:
-        InputTypeError: ``config`` is of another class, no such dtype, or ``weights`` are no mapping to arrays.
+        InputTypeError: ``config`` is of another class, no such dtype or precision, or ``weights`` are no mapping to
+            arrays.
         WeightMismatchError: ``weights`` are not those of the configuration.
     """
 
@@ -83,14 +114,56 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
         *,
         seed: int = 0,
         dtype: Any = None,
+        precision: Any = "highest",
         weights: Weights | None = None,
     ) -> None:
         self.config = self.checked_config(config)
         self.deterministic = True  # the name that nnx.Module.train and eval look for
+        self.precision: jax.lax.Precision | None = None
         dtype = jax_dtype(dtype)
         self.make_layers(config, dtype)
-        for owner, leaf, value in self.initial_values(seed, weights):
+        self.set_attributes(precision=jax_precision(precision))
+        traced = isinstance(jnp.zeros(()), jax.core.Tracer)
+        values = self.traced_values(seed) if traced and weights is None else self.initial_values(seed, weights)
+        for owner, leaf, value in values:
             setattr(owner, leaf, nnx.Param(jnp.array(value, dtype)))
+
+    def traced_values(self, seed: int) -> Iterator[tuple[Any, str, Array]]:
+        """Like `initial_values`, for a model that is made under ``nnx.jit`` or ``nnx.eval_shape``.
+
+        The program draws the weights when it runs, rather than holding them; an abstract evaluation draws none.
+        """
+        for spec in self.weight_specs():
+            owner, leaf, axes = self.place(spec)
+            draw = partial(draw_weight, spec, self.config, seed)
+            drawn = jax.pure_callback(draw, jax.ShapeDtypeStruct(spec.shape, jnp.float32))
+            yield owner, leaf, drawn.transpose(permutation(AXES[spec.kind], axes))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | PathLike[str],
+        *,
+        config: Any = None,
+        dtype: Any = None,
+        precision: Any = "highest",
+        subfolder: str = "",
+        revision: str = "main",
+        cache_dir: str | PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> Self:
+        """As `PretrainedModel.from_pretrained`, with the ``precision`` of the constructor."""
+        model = super().from_pretrained(
+            name_or_path,
+            config=config,
+            dtype=dtype,
+            subfolder=subfolder,
+            revision=revision,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        model.set_attributes(precision=jax_precision(precision))
+        return model
 
     def save_pretrained(
         self,
@@ -101,31 +174,71 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
     ) -> None:
         """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
 
+        Where weights are spread over processes, all of them call this and the first one writes.
+
         Args:
             params: written instead of the model's own weights.
+
+        Raises:
+            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
         """
-        super(FlaxCLIPPreTrainedModel, self.with_params(params)).save_pretrained(
-            save_directory, max_shard_size=max_shard_size
-        )
+        model = self.with_params(params)
+        spread = any(is_spread(leaf) for leaf in jax.tree.leaves(nnx.state(model)))
+        if not spread or jax.process_index() == 0:
+            super(FlaxCLIPPreTrainedModel, model).save_pretrained(save_directory, max_shard_size=max_shard_size)
+        else:
+            model.check_saveable()
+            for _ in model.named_weights().values():  # each is gathered by all processes, in this order
+                pass
+        if spread:
+            sync_global_devices("save_pretrained")
 
     def held_parameters(self) -> dict[str, Any]:
-        """All variables but those of random numbers."""
+        """All variables and arrays, but for random states, metrics, and what is recorded of a call."""
         return {
             ".".join(map(str, path)): node
             for path, node in nnx.iter_graph(self)
-            if isinstance(node, nnx.Variable) and not isinstance(node, nnx.RngState)
+            if isinstance(node, nnx.Variable | jax.Array) and not isinstance(node, STATE_OF_TRAINING)
         }
+
+    def place(self, spec: WeightSpec) -> tuple[Any, str, str]:
+        """As `PretrainedModel.place`; wrappers such as `nnx.LoRA` are looked through."""
+        owner, leaf, axes = super().place(spec)
+        while not hasattr(owner, leaf) and hasattr(owner, "base_module"):
+            owner = owner.base_module
+        return owner, leaf, axes
+
+    def owners(self) -> dict[WeightSpec, tuple[Any, str]]:
+        """Of each weight the module that owns it and the parameter's name there.
+
+        Raises:
+            WeightMismatchError: the model has lost some, which are named.
+        """
+        found, problems = {}, []
+        for spec in self.weight_specs():
+            try:
+                owner, leaf, _ = self.place(spec)
+                self.parameter(owner, leaf)
+            except (AttributeError, LookupError, TypeError) as error:
+                problems.append(f"- {spec.name} {list(spec.shape)}: cannot be read: {error}")
+            else:
+                found[spec] = owner, leaf
+        if problems:
+            what = f"{type(self).__name__}.params: the model is not that of its configuration"
+            raise WeightMismatchError(mismatch_message(problems, what, "Use nnx.split and nnx.merge instead."))
+        return found
 
     @property
     def params(self) -> dict[str, Any]:
         """The weights as a tree: nested dicts with the keys and array layouts of the Linen models of transformers 4.
 
         ``model(..., params=tree)`` computes with such a tree, also inside ``jax.jit``, ``jax.grad`` and ``jax.vmap``.
+        What a model holds besides, such as the matrices of `nnx.LoRA`, is not in the tree and stays in use.
+
+        Raises:
+            WeightMismatchError: the model has lost some weights.
         """
-        leaves = {}
-        for spec in self.weight_specs():
-            owner, leaf, _ = self.place(spec)
-            leaves[_tree_spec(spec).name] = getattr(owner, leaf)[...]
+        leaves = {_tree_spec(spec).name: getattr(*place)[...] for spec, place in self.owners().items()}
         return unflatten_dict(leaves, sep=".")
 
     def with_params(self, params: Mapping[str, Any] | None) -> Self:
@@ -133,19 +246,18 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
 
         Raises:
             InputTypeError: not a tree of dicts.
-            WeightMismatchError: missing, unexpected or misshapen arrays.
+            WeightMismatchError: missing, unexpected or misshapen arrays, or the model has lost some weights.
         """
         if params is None:
             return self
         if not isinstance(params, Mapping):
             raise InputTypeError(f"params: expected a tree of dicts like model.params, got {type(params).__name__}.")
         leaves = flatten_dict(dict(params), sep=".")
-        specs = [(spec, _tree_spec(spec)) for spec in self.weight_specs()]
         layout = {name: (jnp.result_type(leaf), np.shape(leaf)) for name, leaf in leaves.items()}
-        names = match_weights(tuple(tree_spec for _, tree_spec in specs), layout, "params")
+        names = match_weights(tuple(_tree_spec(spec) for spec in self.weight_specs()), layout, "params")
         model = nnx.clone(self)
-        for spec, tree_spec in specs:
-            owner, leaf, _ = model.place(spec)
+        for spec, (owner, leaf) in model.owners().items():
+            tree_spec = _tree_spec(spec)
             setattr(owner, leaf, nnx.Param(jnp.asarray(leaves[names[tree_spec.name]]).reshape(tree_spec.shape)))
         return model
 

@@ -31,7 +31,7 @@ def interpolation_matrix(patches_per_side: int, rows: int | None, columns: int |
                 "one. Give the size in the input signature, or let tf.function trace once per size "
                 "(reduce_retracing=False)."
             )
-    return tf.constant(position_matrix(patches_per_side, rows, columns))
+    return tf.constant(position_matrix(patches_per_side, rows, columns), tf.float32)
 
 
 class VisionEmbeddings(keras.layers.Layer):

@@ -21,7 +21,8 @@ def interpolation_matrix(like: Tensor, patches_per_side: int, rows: int, columns
 
     An operator of its own, so that compiled graphs call NumPy for it, whatever the image size of each call.
     """
-    return torch.from_numpy(position_matrix(patches_per_side, rows, columns).copy()).to(like.device)
+    matrix = position_matrix(patches_per_side, rows, columns)
+    return torch.tensor(matrix, dtype=torch.float32, device=like.device)
 
 
 @interpolation_matrix.register_fake

@@ -17,8 +17,6 @@ from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
 __all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
 
-jax.config.update("jax_default_matmul_precision", "highest")
-
 
 def model_class(kind: str) -> Any:
     """The class of a kind of model."""
