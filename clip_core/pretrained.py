@@ -128,7 +128,7 @@ class PretrainedModel:
                 problems.append(f"+ {spec.name} {list(tensor.shape)}: in the model, {tensor.dtype.name}")
         known = {id(parameter) for parameter in read}
         problems += [
-            f"+ {name} {list(parameter.shape)}: has no place in a checkpoint"
+            f"+ {name} {list(getattr(parameter, 'shape', ()))}: has no place in a checkpoint"
             for name, parameter in self.held_parameters().items()
             if id(parameter) not in known
         ]
@@ -158,7 +158,7 @@ class PretrainedModel:
             values = (value for _, value in draw_weights(self.config, seed=seed, projection=self.has_projection))
         else:
             names = match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
-            values = (np.asarray(weights[names[spec.name]]).reshape(spec.shape) for spec in specs)
+            values = (_native(weights[names[spec.name]]).reshape(spec.shape) for spec in specs)
         for spec, value in zip(specs, values, strict=True):
             owner, leaf, axes = self.place(spec)
             yield owner, leaf, np.transpose(value, permutation(AXES[spec.kind], axes))
@@ -200,7 +200,8 @@ class PretrainedModel:
     @classmethod
     def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:
         """Like `from_pretrained`, for a checkpoint directory that has been found already."""
-        loaded = load_checkpoint(directory, cls.config_class, projection=cls.has_projection, config=config)
+        config = None if config is None else cls.checked_config(config)
+        loaded = load_checkpoint(Path(directory), cls.config_class, projection=cls.has_projection, config=config)
         dtype = loaded.dtype if str(dtype) == "auto" else dtype
         return cls(loaded.config, dtype=dtype, weights=loaded.weights)  # type: ignore[call-arg]  # of the backend's
 
@@ -239,3 +240,9 @@ def module_at(model: Any, path: str) -> Any:
     """The part of a model at a dotted path, where numbers are positions in lists; the model itself if it is empty."""
     steps = path.split(".") if path else []
     return reduce(lambda owner, step: owner[int(step)] if step.isdecimal() else getattr(owner, step), steps, model)
+
+
+def _native(value: Any) -> NDArray[Any]:
+    """The array in this machine's byte order."""
+    array = np.asarray(value)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,7 +1,8 @@
 """THE weight table: which weights a configuration has, under which name, of which kind and shape.
 
-Names are the keys of a Hugging Face v4 ``CLIPModel`` state dict, so every such checkpoint is a native one. Each backend
-adds a table from kind to its own leaf name and axis order; permutations are derived from the axis names here.
+Names are the keys of a Hugging Face v4 ``CLIPModel`` state dict, so every such checkpoint is a native one. How
+frameworks and formats spell leaves and order axes is said in `clip_core.schemes`; permutations are derived from the
+axis names here.
 """
 
 from __future__ import annotations

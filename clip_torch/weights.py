@@ -13,7 +13,7 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE
+from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, save_checkpoint
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
@@ -30,11 +30,11 @@ def to_tensor(value: NDArray[Any]) -> Tensor:
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:
-    """The values of a tensor as an array; bfloat16 keeps its bits."""
+    """The values of a tensor as an array of their own; bfloat16 keeps its bits."""
     tensor = tensor.detach()
     if hasattr(tensor, "full_tensor"):  # a DTensor: gathers, so every process of its mesh has to come here
         tensor = tensor.full_tensor()
-    tensor = tensor.cpu().contiguous()
+    tensor = tensor.to("cpu", copy=True).contiguous()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().view(_BFLOAT16)
     return tensor.numpy()
@@ -99,30 +99,51 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         Raises:
             WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
         """
-        spread = any(hasattr(parameter, "full_tensor") for parameter in self.parameters())
-        if not spread or dist.get_rank() == 0:
+        if not any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
             super().save_pretrained(save_directory, max_shard_size=max_shard_size)
-        else:
-            self.check_saveable()
-            for _ in self.named_weights().values():  # each is gathered by all processes, in this order
-                pass
-        if spread:
-            dist.barrier()
+            return
+        self.check_saveable()
+        first = dist.get_rank() == 0
+        values: dict[str, NDArray[Any]] = {}
+        for name, value in self.named_weights().items():  # each is gathered by all processes, in this order
+            if first:
+                values[name] = value
+        failure: list[Exception | None] = [None]
+        if first:
+            try:
+                save_checkpoint(
+                    save_directory,
+                    self.config,
+                    values,
+                    architecture=self.architecture,
+                    max_shard_size=max_shard_size,
+                )
+            except Exception as error:  # every process raises it, rather than wait for the first one
+                failure = [error]
+        dist.broadcast_object_list(failure, src=0)
+        if failure[0] is not None:
+            raise failure[0]
 
     def held_parameters(self) -> dict[str, Any]:
-        """Parameters and persistent buffers; those behind a parametrization or pruning are read through it."""
+        """Parameters and persistent buffers, but for those that parametrization or pruning make weights from."""
+        places = [self.scheme.place(spec)[:2] for spec in self.weight_specs()]
+        pruned = {f"{owner}.{leaf}_{part}" for owner, leaf in places for part in ("orig", "mask")}
+        parametrized = tuple(f"{owner}.parametrizations.{leaf}." for owner, leaf in places)
         return {
             name: value
             for name, value in self.state_dict(keep_vars=True).items()
-            if ".parametrizations." not in name and not name.endswith(("_orig", "_mask"))
+            if f".{name}" not in pruned and name not in pruned and not name.startswith(parametrized)
         }
 
     def parameter(self, owner: nn.Module, leaf: str) -> Tensor:
-        """The parameter of that name in a module; from where accelerate keeps it, if it was offloaded.
+        """The parameter of that name in a module; pruned as it is now, or from where accelerate keeps it.
 
         Raises:
             LookupError: it has no values.
         """
+        if hasattr(owner, f"{leaf}_orig") and hasattr(owner, f"{leaf}_mask"):
+            pruned: Tensor = getattr(owner, f"{leaf}_orig") * getattr(owner, f"{leaf}_mask")
+            return pruned
         found: Tensor = getattr(owner, leaf)
         if not found.is_meta:
             return found

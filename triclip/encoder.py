@@ -47,7 +47,7 @@ def load(
     backend, dtype = choose_backend(backend), "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
-    directory = resolve_checkpoint(name_or_path, part="weights")
+    directory = resolve_checkpoint(name_or_path, part="weights and processor")
     processor = CLIPProcessor.from_directory(directory)
     try:
         engine = open_engine(backend, directory, device, dtype)

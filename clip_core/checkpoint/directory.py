@@ -70,12 +70,12 @@ def layout_of(weights: Mapping[str, Any]) -> Layout:
             f"weights: expected a mapping from names to NumPy arrays, got {type(weights).__name__}. "
             "Pass a dict, such as dict(model.named_weights())."
         )
-    odd = [name for name, value in weights.items() if not isinstance(getattr(value, "dtype", None), np.dtype)]
-    if odd:
-        raise InputTypeError(
-            f"weights: expected NumPy arrays, got {type(weights[odd[0]]).__name__} for {odd[0]!r}. Convert it, for "
-            "instance with tensor.detach().cpu().numpy()."
-        )
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(getattr(value, "dtype", None), np.dtype):
+            raise InputTypeError(
+                f"weights: expected names with NumPy arrays, got {type(value).__name__} for {name!r}. "
+                "Convert it to a NumPy array."
+            )
     return {name: (value.dtype, tuple(value.shape)) for name, value in weights.items()}
 
 

@@ -19,8 +19,12 @@ from clip_core.checkpoint.files import finish_switch
 from clip_core.checkpoint.weight_files import has_whole_weights
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
-Part = Literal["config", "tokenizer", "image_processor", "processor", "weights"]
+Part = Literal["config", "tokenizer", "image_processor", "processor", "weights", "weights and processor"]
 """What a checkpoint is wanted for."""
+_SEVERAL: dict[Part, tuple[Part, ...]] = {
+    "processor": ("tokenizer", "image_processor"),
+    "weights and processor": ("weights", "processor"),
+}
 
 EMBEDDED_NAME = "triclip-emoji"
 _EMBEDDED_ROOT = Path(__file__).parents[1] / "embedded"
@@ -143,8 +147,8 @@ class _Repository:
         if part == "weights":
             foreign = any((directory / names[0]).is_file() for names in self.foreign_weights)
             return foreign or has_whole_weights(directory)
-        if part == "processor":
-            return self.has(snapshot, "tokenizer") and self.has(snapshot, "image_processor")
+        if part in _SEVERAL:
+            return all(self.has(snapshot, each) for each in _SEVERAL[part])
         return any((directory / name).is_file() for name in _FILES_OF_PARTS[part])
 
     def state(self, part: Part) -> str:
@@ -167,7 +171,7 @@ class _Repository:
             where = f"{self.name!r} is no directory here and {self.state(part)} the cache {self.cache}"
             raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
         within = f"{self.subfolder.strip('/')}/" if self.subfolder else ""
-        forms = (*_WEIGHT_FILES, *self.foreign_weights) if part == "weights" else ()
+        forms = (*_WEIGHT_FILES, *self.foreign_weights) if part.startswith("weights") else ()
 
         def fetch(names: Sequence[str]) -> Path:
             wanted = [f"{within}{name}" for name in names]
@@ -177,7 +181,7 @@ class _Repository:
         try:
             snapshot = fetch(_SMALL_FILES)
             for names in forms:
-                if not self.has(snapshot, part):
+                if not self.has(snapshot, "weights"):
                     snapshot = fetch(names)
         except Exception as error:
             raise CheckpointNotFoundError(

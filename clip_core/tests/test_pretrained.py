@@ -111,6 +111,16 @@ def test_what_is_no_array_is_named():
         ArrayModel(DISTINCT, weights={**WEIGHTS, "logit_scale": 1.0})
 
 
+def test_what_is_no_name_is_named():
+    with pytest.raises(InputTypeError, match="expected names with NumPy arrays, got ndarray for 3"):
+        ArrayModel(DISTINCT, weights={**WEIGHTS, 3: np.zeros(2)})
+
+
+def test_another_byte_order_is_read():
+    swapped = {name: value.astype(value.dtype.newbyteorder()) for name, value in WEIGHTS.items()}
+    assert_same(ArrayModel(DISTINCT, weights=swapped).named_weights(), WEIGHTS)
+
+
 def test_a_configuration_of_another_class_is_named():
     with pytest.raises(InputTypeError, match="TextArrayModel: expected a CLIPTextConfig, got CLIPConfig"):
         TextArrayModel(DISTINCT)

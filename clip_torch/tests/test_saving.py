@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrize, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from clip_core.errors import WeightMismatchError
 from clip_core.tests.sizes import DISTINCT
@@ -74,6 +74,18 @@ def quantised():
     return model
 
 
+def with_normalised_head():
+    model = CLIPModel(DISTINCT)
+    model.head = parametrizations.weight_norm(nn.Linear(6, 5, bias=False))
+    return model
+
+
+def with_mask():
+    model = CLIPModel(DISTINCT)
+    model.register_buffer("token_mask", torch.ones(3))
+    return model
+
+
 def on_meta():
     with torch.device("meta"):
         return CLIPModel(DISTINCT)
@@ -84,6 +96,8 @@ def on_meta():
     [
         (lambda: WithHead(DISTINCT), r"\+ head\.weight \[3, 18\]: has no place in a checkpoint"),
         (with_adapter, r"\+ text_model\.encoder\.layers\.0\.self_attn\.q_proj\.lora_a\.weight \[2, 24\]"),
+        (with_normalised_head, r"\+ head\.parametrizations\.weight\.original0 \[5, 1\]: has no place"),
+        (with_mask, r"\+ token_mask \[3\]: has no place"),
         (with_bias, r"\+ text_projection\.bias \[18\]: has no place"),
         (with_more_tokens, r"\+ text_model\.embeddings\.token_embedding\.weight \[\d+, 24\]: in the model"),
         (without_last_layer, r"- text_model\.encoder\.layers\.\d\.layer_norm1\.weight \[24\]: cannot be read"),
@@ -123,6 +137,26 @@ def test_computed_weights_are_saved_as_they_are_used(tmp_path, change):
     torch.testing.assert_close(CLIPModel.from_pretrained(tmp_path).get_text_features(IDS), expected, rtol=0, atol=0)
 
 
+def test_pruned_weights_are_saved_as_they_were_trained(tmp_path):
+    model = CLIPModel(DISTINCT).eval()
+    prune.random_unstructured(model.text_projection, "weight", 0.5)
+    with torch.no_grad():
+        model.text_projection.weight_orig.add_(
+            1
+        )  # as an optimiser step does; torch makes `weight` anew when it is called
+    model.save_pretrained(tmp_path)
+    expected = model.get_text_features(IDS)
+    torch.testing.assert_close(CLIPModel.from_pretrained(tmp_path).get_text_features(IDS), expected, rtol=0, atol=0)
+
+
+def test_named_weights_are_a_snapshot():
+    model = CLIPModel(DISTINCT)
+    before = dict(model.named_weights())["text_projection.weight"]
+    with torch.no_grad():
+        model.text_projection.weight.add_(1)
+    assert not (before == model.named_weights()["text_projection.weight"]).any()
+
+
 def test_offloaded_weights_are_read_from_where_they_lie(tmp_path):
     class Hook:  # what accelerate puts on a module whose weights it has moved away
         weights_map = None
@@ -148,6 +182,10 @@ rank, store, directory = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 model = CLIPModel(DISTINCT, seed=5)
 fully_shard(model, mesh=init_device_mesh("cpu", (2,)), ignored_params={model.logit_scale})
+try:
+    model.save_pretrained(directory, max_shard_size="lots")
+except ValueError:
+    pass
 model.save_pretrained(directory, max_shard_size="20KB")
 dist.destroy_process_group()
 """

@@ -225,7 +225,7 @@ def _(bench: Bench) -> None:
 @case(
     "weights= that are no arrays",
     InputTypeError,
-    "weights: expected NumPy arrays, got list for 'logit_scale'",
+    "weights: expected names with NumPy arrays, got list for 'logit_scale'",
     needs_model=True,
 )
 def _(bench: Bench) -> None:

@@ -200,3 +200,21 @@ def test_a_cache_without_weights_is_not_whole_offline(cache, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(CheckpointNotFoundError, match="without its weights in the local cache"):
         resolve_checkpoint("openai/clip-vit-base-patch32", part="weights")
+
+
+def test_a_cache_that_holds_a_model_without_its_processor_is_completed(remote, tmp_path, monkeypatch):
+    """As loading the model alone leaves it in other libraries."""
+    remote[0][:] = ["config.json", "vocab.json", "preprocessor_config.json", "model.safetensors"]
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (snapshot / name).write_text("{}")
+    (tmp_path / "models--a--b" / "refs").mkdir()
+    (tmp_path / "models--a--b" / "refs" / "main").write_text("c0ffee")
+    assert resolve_checkpoint("a/b", part="weights") == snapshot
+    assert not remote[1]
+    with pytest.raises(CheckpointNotFoundError, match="without its weights and processor in the local cache"):
+        resolve_checkpoint("a/b", part="weights and processor", local_files_only=True)
+    found = resolve_checkpoint("a/b", part="weights and processor")
+    assert (found / "preprocessor_config.json").is_file()
+    assert (found / "vocab.json").is_file()
