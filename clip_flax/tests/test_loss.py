@@ -20,12 +20,16 @@ def logits():
 
 
 def test_over_two_four_and_eight_devices_it_is_that_of_one_with_its_gradients():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # as in this process
+    }
     command = [sys.executable, "-m", "clip_flax.tests.global_loss"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     differences = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
-    assert len(differences) == 7
+    assert len(differences) == 5
     assert all(float(difference) <= 1e-5 for difference in differences.values()), differences
 
 
