@@ -18,7 +18,7 @@ if keras.backend.backend() != "tensorflow":
         "environment variable KERAS_BACKEND=tensorflow before Keras is imported, or use clip_torch or clip_flax."
     )
 
-from clip_tf.model import TFCLIPModel
+from clip_tf.model import TFCLIPModel, contrastive_loss
 from clip_tf.text import TFCLIPTextModel, TFCLIPTextModelWithProjection
 from clip_tf.vision import TFCLIPVisionModel, TFCLIPVisionModelWithProjection
 
@@ -28,4 +28,5 @@ __all__ = [
     "TFCLIPTextModelWithProjection",
     "TFCLIPVisionModel",
     "TFCLIPVisionModelWithProjection",
+    "contrastive_loss",
 ]

@@ -65,8 +65,10 @@ def layer_norm(config: TowerConfig, *, name: str) -> keras.layers.LayerNormaliza
     return layer
 
 
-def host_values(tensor: Tensor | None) -> NDArray[np.generic] | None:
-    """The values of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+def host_values(tensor: Tensor | NDArray[np.generic] | None) -> NDArray[np.generic] | None:
+    """The values of an array, or of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
     if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
         return None
     return tensor.numpy() if "device:CPU" in tensor.device else None
@@ -218,7 +220,11 @@ class Encoder(keras.layers.Layer):
         super().__init__(name=name)
         with keras.name_scope(name, caller=self):
             self.layers = [EncoderLayer(config, name=f"layers.{index}") for index in range(config.num_hidden_layers)]
+            for index, layer in enumerate(self.layers):  # TensorFlow's checkpoints see attributes, not Keras' lists;
+                setattr(self, f"layers_{index}", layer)  # sorted after the list, which names the blocks in Keras' files
             self.dropout_seeds = keras.random.SeedGenerator() if config.attention_dropout else None
+            if self.dropout_seeds:
+                self._track_trackable(self.dropout_seeds.state, "dropout_state")  # for TensorFlow's checkpoints
         self.gradient_checkpointing = False
 
     def call(

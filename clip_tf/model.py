@@ -13,11 +13,16 @@ from tensorflow import Tensor
 
 from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
+from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput
-from clip_tf.layers import default, linear, plain_errors
+from clip_tf.layers import default, linear, plain_errors, wide
 from clip_tf.text import TextTransformer
 from clip_tf.vision import VisionTransformer
 from clip_tf.weights import TFCLIPPreTrainedModel
+
+OTHER_LOSS = (
+    "for another loss override compute_loss in a subclass, or train keras.Model(inputs, model(inputs).logits_per_text)."
+)
 
 
 @keras.saving.register_keras_serializable(package="triclip")
@@ -83,11 +88,13 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         """Compares every image with every text; arguments as of the towers.
 
         Args:
-            return_loss: also the symmetric contrastive loss; the i-th image belongs to the i-th text.
+            return_loss: also the symmetric contrastive loss; the i-th image belongs to the i-th text. In
+                ``strategy.run`` with several replicas it is this replica's share of the global batch's loss: the sum
+                of all shares is the loss and the sum of their gradients its gradient, which Keras' optimizers apply.
 
         Returns:
-            `CLIPOutput`, or a tuple of its fields with ``return_dict=False``. Logits and loss are float32 whatever
-            the dtype of the weights.
+            `CLIPOutput`, or a tuple of its fields with ``return_dict=False``. Logits and loss are float32, or float64
+            with weights of float64.
 
         Raises:
             InputError, InputTypeError: as the towers; or ``return_loss`` with unequal numbers of images and texts.
@@ -110,7 +117,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         logits_per_text = self.logits(text_embeds, image_embeds)  # [text, image]
         output = CLIPOutput.of(
             {
-                "loss": contrastive_loss(logits_per_text) if return_loss else None,
+                "loss": self.batch_loss(logits_per_text, text_embeds, image_embeds) if return_loss else None,
                 "logits_per_image": tf.transpose(logits_per_text),  # [image, text]
                 "logits_per_text": logits_per_text,
                 "text_embeds": text_embeds,
@@ -122,19 +129,114 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
     def logits(self, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
-        """Cosine similarities of unit vectors times the scale, in float32: ``[text, image]``."""
-        scale = tf.exp(tf.cast(self.logit_scale, tf.float32))
-        text_embeds, image_embeds = tf.cast(text_embeds, tf.float32), tf.cast(image_embeds, tf.float32)
-        return tf.matmul(text_embeds, image_embeds, transpose_b=True) * scale  # [text, image]
+        """Cosine similarities of unit vectors times the scale, in float32 or wider: ``[text, image]``."""
+        cosines = tf.matmul(wide(text_embeds), wide(image_embeds), transpose_b=True)  # [text, image]
+        return cosines * tf.exp(wide(tf.convert_to_tensor(self.logit_scale)))
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> CLIPOutput | tuple[Any, ...]:
+        """As of every Keras model; the logits compare all images with all texts that are given, across batches."""
+        output = super().predict(x, batch_size, verbose, steps, callbacks)
+        if not isinstance(output, CLIPOutput) and self.config.return_dict:
+            return output  # of a subclass
+        logits_per_image, _, text_embeds, image_embeds, *towers = output
+        if tuple(logits_per_image.shape) == (len(image_embeds), len(text_embeds)):
+            return output
+        logits_per_text = self.logits(text_embeds, image_embeds).numpy()  # [text, image]
+        fields = (logits_per_text.T, logits_per_text, text_embeds, image_embeds, *towers)
+        return output._make(fields) if isinstance(output, CLIPOutput) else fields
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """As of every Keras model, which then trains with the contrastive loss.
+
+        Raises:
+            InputError: a ``loss`` or ``loss_weights``.
+        """
+        for name, value in (("loss", loss), ("loss_weights", loss_weights)):
+            if value is not None:
+                raise InputError(
+                    f"{type(self).__name__}.compile: expected no {name}, got {value!r}. The model trains with its own "
+                    f"contrastive loss. Leave out {name}; {OTHER_LOSS}"
+                )
+        super().compile(
+            optimizer=optimizer,
+            metrics=metrics,
+            weighted_metrics=weighted_metrics,
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says; a loss, which had no effect when it was stored, is left out."""
+        self.compile(**keras.saving.deserialize_keras_object({**config, "loss": None, "loss_weights": None}))
+        if self.optimizer:
+            self.optimizer.build(self.trainable_variables)
+
+    def check_data(self, arguments: dict[str, Any]) -> None:
+        super().check_data(arguments)
+        if arguments.get("y") is None:  # Keras drops weights that come without targets
+            refuse_targets({name: arguments.get(name) for name in ("sample_weight", "class_weight")})
+
+    def batch_loss(self, logits_per_text: Tensor, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
+        """The contrastive loss of the batch, scalar; on each replica of a strategy its share of the global batch's.
+
+        Every replica compares the texts and images of all replicas. As with the losses of Keras, the share is the loss
+        divided by the number of replicas, for a strategy adds up losses and gradients.
+        """
+        replicas = replica_count()
+        if replicas == 1:
+            return contrastive_loss(logits_per_text)
+        with plain_errors():
+            check_pair_counts(image_embeds.shape[0], text_embeds.shape[0])
+        text_embeds, image_embeds = tf.distribute.get_replica_context().all_gather([text_embeds, image_embeds], axis=0)
+        return contrastive_loss(self.logits(text_embeds, image_embeds)) / replicas
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Tensor:
-        """The loss that `fit` minimises: without targets the contrastive one, otherwise that of `compile`."""
-        if y is not None:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        _, logits_per_text, *_ = y_pred  # by position: with return_dict=False it is a plain tuple
-        return contrastive_loss(logits_per_text) + sum(self.losses)
+        """The loss that `fit` minimises: the contrastive one of the global batch, and what layers add.
+
+        Raises:
+            InputError: targets or sample weights, for which the contrastive loss has no place.
+        """
+        refuse_targets({"y": y, "sample_weight": sample_weight})
+        _, logits_per_text, text_embeds, image_embeds, *_ = y_pred  # by position: it may be a plain tuple
+        return self.batch_loss(logits_per_text, text_embeds, image_embeds) + sum(self.losses) / replica_count()
+
+
+def refuse_targets(given: dict[str, Any]) -> None:
+    """Raises `InputError` for an argument of `fit` that the contrastive loss has no place for."""
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(
+                f"{name}: expected none, got one. The contrastive loss compares all pairs of a batch; it has no "
+                f"targets and weighs no samples. Leave out {name}; {OTHER_LOSS}"
+            )
+
+
+def replica_count() -> int:
+    """How many replicas of a `tf.distribute` strategy run this side by side."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
 
 
 def unit_length(embeds: Tensor) -> Tensor:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from os import PathLike
 from typing import Any, Self
 
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
+from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
 
 
-def to_array(variable: keras.Variable) -> NDArray[Any]:
-    """The values of a variable as an array; bfloat16 keeps its bits."""
-    return variable.value.numpy()
+def to_array(variable: keras.Variable | tf.Tensor) -> NDArray[Any]:
+    """The values of a variable, or of the tensor that a layer with LoRA computes with; bfloat16 keeps its bits."""
+    return tf.convert_to_tensor(variable).numpy()
 
 
 def dtype_policy(dtype: Any) -> keras.DTypePolicy:
@@ -54,8 +56,27 @@ def layers_of(policy: keras.DTypePolicy) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
+def checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of Keras' trainer, after `TFCLIPPreTrainedModel.check_data` of what it is given."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = signature.bind(*args, **kwargs)
+        if isinstance(given.arguments.get("x"), Mapping):
+            given.arguments["x"] = dict(given.arguments["x"])  # Keras knows no other mapping
+        args[0].check_data(given.arguments)
+        return method(*given.args, **given.kwargs)
+
+    return run
+
+
 class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
     """Base of the five models.
+
+    `fit`, `evaluate`, `predict` and their ``_on_batch`` forms are those of every Keras model. Texts that they are given
+    as arrays or as tensors in host memory are checked as a call checks them, once, before the first batch. Values that
+    come out of a `tf.data.Dataset` or a generator are seen by compiled code only.
 
     Args:
         config: of the model; of the class ``config_class``.
@@ -73,6 +94,9 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
 
     scheme = KERAS
     to_array = staticmethod(to_array)
+    fit, train_on_batch = checked(keras.Model.fit), checked(keras.Model.train_on_batch)
+    evaluate, test_on_batch = checked(keras.Model.evaluate), checked(keras.Model.test_on_batch)
+    predict, predict_on_batch = checked(keras.Model.predict), checked(keras.Model.predict_on_batch)
 
     def __init__(
         self,
@@ -110,9 +134,34 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
             raise InputTypeError(f"{type(self).__name__}: {error}; expected arguments or keys of {expected}.") from None
         return super().__call__(**named)
 
+    def check_data(self, arguments: dict[str, Any]) -> None:
+        """Checks the texts in the arguments of `fit` and its like, if they are arrays or tensors in host memory.
+
+        Raises:
+            InputError, InputTypeError: shapes, dtypes or values that the text tower cannot take.
+        """
+        if not hasattr(self, "text_model"):
+            return
+        x = arguments.get("x")
+        named = x if isinstance(x, dict) else {"input_ids": x}
+        given = [named.get(name) for name in ("input_ids", "attention_mask", "position_ids")]
+        ids, mask, positions = (value if isinstance(value, np.ndarray | tf.Tensor) else None for value in given)
+        if ids is not None:
+            self.text_model.check(ids, mask, positions)
+
     def held_parameters(self) -> dict[str, Any]:
-        """All variables but those of metrics and of random numbers."""
-        return {variable.path: variable for variable in self.weights}
+        """All variables but those of metrics and of random numbers.
+
+        A layer with LoRA is read with its adapter, so what it is merged of is none of them.
+        """
+        merged = {
+            id(variable)
+            for _, layer in layers_by_path(self)
+            if getattr(layer, "lora_enabled", False) and not layer.quantization_mode
+            for name, variable in own_variables(layer).items()
+            if name.startswith(("_", "lora_"))
+        }
+        return {variable.path: variable for variable in self.weights if id(variable) not in merged}
 
     @property
     def input_signature(self) -> dict[str, keras.KerasTensor]:
@@ -148,13 +197,19 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         model.export(filepath, format=format, verbose=verbose, input_signature=[inputs])
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras stores of the model beside its weights."""
+        """What Keras stores of the model beside its weights, among it what was changed in its layers.
+
+        Raises:
+            InputError: a layer is quantised by calibration, which cannot be repeated.
+        """
+        states = {path: layer_state(layer, self.dtype_policy) for path, layer in layers_by_path(self)}
         return {
             "config": self.config.to_dict(),
             "seed": self.seed,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "name": self.name,
             "trainable": self.trainable,
+            "layers": {path: state for path, state in states.items() if state},
         }
 
     @classmethod
@@ -164,4 +219,7 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         model_config = cls.config_class.from_dict(config["config"])
         model = cls(model_config, seed=config["seed"], dtype=policy, name=config["name"])
         model.trainable = config["trainable"]
+        if "layers" in config:  # files from before it was stored lack it
+            for path, layer in layers_by_path(model):
+                change_layer(layer, config["layers"].get(path, {}), custom_objects)
         return model
