@@ -54,7 +54,7 @@ class Adapter(Protocol):
     def to_array(self, value: Any) -> NDArray[Any]:
         """The values of a tensor."""
 
-    def gradients(self, model: Any, inputs: Arrays) -> Arrays:
+    def gradients(self, model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
         """The gradient of the model's own loss by every weight; zeros where none arrives."""
 
     def step(self, model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import log
 from pathlib import Path
@@ -144,6 +144,24 @@ def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[np.floa
     else:
         value *= 0.5 if spec.kind in ("embedding", "vector") else 0.3
     return value.astype(np.float32)
+
+
+def exact_attention(case: Case) -> Case:
+    """The case with heads of size 4, and with queries and keys in its first blocks that make scores exact.
+
+    A query is the input, a key the input turned by one place: of whole numbers the scores are multiples of 1/2.
+    """
+    weights = dict(case.weights)
+    configs: dict[str, Any] = {}
+    for tower in ("text", "vision"):
+        config = getattr(case.config, f"{tower}_config")
+        hidden = config.hidden_size
+        configs[f"{tower}_config"] = replace(config, num_attention_heads=hidden // 4)
+        for name, places in (("q", 0), ("k", 1)):
+            path = f"{tower}_model.encoder.layers.0.self_attn.{name}_proj"
+            weights[f"{path}.weight"] = np.roll(np.eye(hidden, dtype=np.float32), places, axis=0)
+            weights[f"{path}.bias"] = np.zeros(hidden, np.float32)
+    return Case(f"{case.name}, exact scores", replace(case.config, **configs), weights)
 
 
 def text_inputs(

@@ -14,7 +14,7 @@ from conformance_tests.threads import ONE_THREAD
 
 os.environ.update({name: value for name, value in ONE_THREAD.items() if name not in os.environ})  # before NumPy comes
 
-from conformance_tests.adapter import BACKENDS, load_adapter
+from conformance_tests.adapter import BACKENDS, config_of, load_adapter, specs_of
 from conformance_tests.cases import CONFIGS, EMBEDDED, LADDER, Case, checkpoint_case, named_case
 from conformance_tests.comparison import Comparison
 from conformance_tests.tolerances import TOLERANCES
@@ -128,7 +128,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for measure in TOLERANCES:
         if measure in largest:
             error, what = largest[measure]
-            terminalreporter.line(f"{measure:<32} {error:9.2e}  of {TOLERANCES[measure].limit:7.0e}  {what}")
+            terminalreporter.line(f"{measure:<32} {error:9.2e}  of {TOLERANCES[measure].limit:7.1e}  {what}")
     broken = config.stash[broken_key]
     lowest = next((rung for rung in RUNGS if rung in broken), None)
     if lowest:
@@ -178,3 +178,14 @@ def compare(pytestconfig: pytest.Config) -> Comparison:
 def model_of(backend: Any) -> Callable[[Case], Any]:
     """The full model of a case in the backend, built once."""
     return cache(lambda case: backend.build("model", case.config, case.weights))
+
+
+@pytest.fixture(scope="session")
+def part_of(backend: Any) -> Callable[[Case, str], Any]:
+    """A tower of a case in the backend, by its kind, built once."""
+
+    def build(case: Case, kind: str) -> Any:
+        weights = {spec.name: case.weights[spec.name] for spec in specs_of(kind, case.config)}
+        return backend.build(kind, config_of(kind, case.config), weights)
+
+    return cache(build)

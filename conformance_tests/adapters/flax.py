@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ def model_class(kind: str) -> Any:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
     """A model in evaluation mode."""
-
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights)
 
 
@@ -54,10 +54,10 @@ def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
     return part(model, path)(*converted(inputs, jnp.asarray), **converted(named_inputs, jnp.asarray))
 
 
-def gradients(model: Any, inputs: Arrays) -> Arrays:
+def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
     """The gradient of the loss by every weight."""
     differentiated = nnx.clone(model)
-    nnx.update(differentiated, _gradients(model, inputs))
+    nnx.update(differentiated, _gradients(model, inputs, interpolate_pos_encoding))
     return weights(differentiated)
 
 
@@ -69,13 +69,16 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
     return weights(trained)
 
 
-@nnx.jit
-def _loss_gradients(model: Any, inputs: dict[str, Any]) -> Any:
-    return nnx.grad(lambda model: model(**inputs, return_loss=True).loss)(model)
+@partial(nnx.jit, static_argnames="interpolated")
+def _loss_gradients(model: Any, inputs: dict[str, Any], interpolated: bool) -> Any:
+    def loss(model: Any) -> Any:
+        return model(**inputs, return_loss=True, interpolate_pos_encoding=interpolated).loss
+
+    return nnx.grad(loss)(model)
 
 
-def _gradients(model: Any, inputs: Arrays) -> Any:
-    return _loss_gradients(model, converted(inputs, jnp.asarray))
+def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
+    return _loss_gradients(model, converted(inputs, jnp.asarray), interpolated)
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:

@@ -26,7 +26,6 @@ def model_class(kind: str) -> Any:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
     """A model, which in Keras evaluates unless called with ``training=True``."""
-
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights)
 
 
@@ -58,10 +57,11 @@ def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
     return target(**named)
 
 
-def gradients(model: Any, inputs: Arrays) -> Arrays:
+def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
     """The gradient of the loss by every weight."""
     differentiated = _copy(model)
-    for variable, gradient in zip(differentiated.trainable_variables, _gradients(differentiated, inputs), strict=True):
+    found = _gradients(differentiated, inputs, interpolate_pos_encoding)
+    for variable, gradient in zip(differentiated.trainable_variables, found, strict=True):
         variable.assign(gradient)
     return weights(differentiated)
 
@@ -81,10 +81,11 @@ def _copy(model: Any) -> Any:
     return type(model)(model.config, dtype=model.dtype_policy, weights=weights(model))
 
 
-def _gradients(model: Any, inputs: Arrays) -> list[Any]:
+def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> list[Any]:
     values = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
-        loss = model(**converted(inputs, tf.constant), return_loss=True).loss
+        tensors = converted(inputs, tf.constant)
+        loss = model(**tensors, return_loss=True, interpolate_pos_encoding=interpolated).loss
     found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
 

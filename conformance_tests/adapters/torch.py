@@ -28,7 +28,6 @@ def model_class(kind: str) -> Any:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
     """A model in evaluation mode."""
-
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights).eval()
 
 
@@ -53,10 +52,10 @@ def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
         return part(model, path)(*converted(inputs, to_tensor), **converted(named_inputs, to_tensor))
 
 
-def gradients(model: Any, inputs: Arrays) -> Arrays:
+def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
     """The gradient of the loss by every weight."""
     differentiated = copy.deepcopy(model)
-    _loss(differentiated, inputs).backward()
+    _loss(differentiated, inputs, interpolate_pos_encoding).backward()
     for parameter in differentiated.parameters():
         parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
     return weights(differentiated)
@@ -74,8 +73,8 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
     return weights(trained)
 
 
-def _loss(model: Any, inputs: Arrays) -> Any:
-    return model(**converted(inputs, to_tensor), return_loss=True).loss
+def _loss(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
+    return model(**converted(inputs, to_tensor), return_loss=True, interpolate_pos_encoding=interpolated).loss
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:

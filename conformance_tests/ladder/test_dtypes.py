@@ -1,29 +1,113 @@
 """Half precision: the reference gets the same rounded weights, so what is measured is arithmetic.
 
-Logits and loss are float32; everything else has the dtype of the weights.
+Logits and loss are float32; everything else has the dtype of the weights. A whole model's errors hide a layer's; so
+what must be computed in float32 and rounded at its end is compared by itself, and may err by that rounding only.
 """
+
+from functools import cache
 
 import ml_dtypes
 import numpy as np
 import pytest
 
+from conformance_tests import oracle_layers
 from conformance_tests.adapter import flat
 from conformance_tests.cases import full_inputs
-from conformance_tests.oracle import Oracle
+from conformance_tests.ladder.test_layers import FIRST_BLOCKS, NORMS, exact_attention_of, noise, tower_config
+from conformance_tests.oracle import Oracle, contrastive_loss, visible_keys, vision_embeddings
+from conformance_tests.oracle_layers import Weights
 
 NARROW = {"bfloat16": np.dtype(ml_dtypes.bfloat16), "float16": np.dtype(np.float16)}
+OPTIONS = {"return_loss": True, "output_hidden_states": True, "output_attentions": True}
+
+
+def rounded(case, dtype):
+    return {name: value.astype(NARROW[dtype]) for name, value in case.weights.items()}
+
+
+@pytest.fixture(scope="module")
+def narrow_model(backend):
+    """The full model of a case in a dtype, built once."""
+    return cache(lambda case, dtype: backend.build("model", case.config, case.weights, dtype=dtype))
+
+
+@pytest.fixture(scope="module")
+def outputs(backend, narrow_model):
+    """Every field of such a model's output, computed once."""
+
+    @cache
+    def of(case, dtype):
+        inputs = full_inputs(case.config, 3, 3)
+        return flat(backend.call(narrow_model(case, dtype), "", **inputs, **OPTIONS), backend.to_array)
+
+    return of
+
+
+def close_as_rounded_once(compare, dtype, what, got, expected):
+    """Element by element; a twentieth of the largest and less may be what a difference left over."""
+    assert got.dtype == NARROW[dtype]
+    large = np.abs(expected) > 5e-2 * np.abs(expected).max()
+    ratio = got[large].astype(np.float64) / expected[large]
+    compare.close(f"rounded once: {dtype}", what, {"ratio": ratio}, {"ratio": np.ones_like(ratio)})
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_outputs(backend, base, compare, dtype):
-    model = backend.build("model", base.config, base.weights, dtype=dtype)
-    rounded = {name: value.astype(NARROW[dtype]) for name, value in base.weights.items()}
-    inputs = full_inputs(base.config, 3, 3)
-    options = {"return_loss": True, "output_hidden_states": True, "output_attentions": True}
-    got = flat(backend.call(model, "", **inputs, **options), backend.to_array)
-    expected = flat(Oracle(base.config, rounded).outputs(inputs), np.asarray)
+def test_outputs(base, outputs, compare, dtype):
+    got = outputs(base, dtype)
+    expected = flat(Oracle(base.config, rounded(base, dtype)).outputs(full_inputs(base.config, 3, 3)), np.asarray)
     wide = {name for name, value in got.items() if value.dtype == np.float32}
     assert wide == {"loss", "logits_per_image", "logits_per_text"}
     assert {value.dtype for name, value in got.items() if name not in wide} == {NARROW[dtype]}
     relative = {name: value for name, value in expected.items() if name != "loss"}  # which has no scale of its own
     compare.close(f"dtypes: {dtype}", base.name, {name: got[name] for name in relative}, relative)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_logits_and_loss_are_not_rounded(base, outputs, compare, dtype):
+    """From the embeddings and the logits that the model returns, which are exact."""
+    got = outputs(base, dtype)
+    texts, images = (got[name].astype(np.float64) for name in ("text_embeds", "image_embeds"))
+    logits = np.exp(rounded(base, dtype)["logit_scale"].astype(np.float64)) * texts @ images.T
+    compare.close("dtypes: logits", dtype, {"logits": got["logits_per_text"]}, {"logits": logits})
+    loss, _ = contrastive_loss(got["logits_per_text"].astype(np.float64))
+    compare.close("loss", dtype, {"loss": got["loss"]}, {"loss": loss})
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("block", FIRST_BLOCKS)
+def test_attention_is_rounded_once(backend, base, narrow_model, compare, block, dtype):
+    """Scores are exact and lie between -18 and 18; a softmax by rounded steps errs by twice the last rounding."""
+    case, path = exact_attention_of(base), f"{block}.self_attn"
+    config = tower_config(case, path)
+    x = np.random.default_rng(7).integers(-3, 4, (2, 9, config.hidden_size)).astype(NARROW[dtype])
+    visible = visible_keys(9, np.array([[1] * 9, [1] * 5 + [0] * 4]))
+    got = backend.to_array(backend.call(narrow_model(case, dtype), path, x, visible, True)[1])
+    _, expected, _ = oracle_layers.attention(
+        Weights(case.weights), path, x.astype(np.float64), config.num_attention_heads, visible
+    )
+    assert (got[~np.broadcast_to(visible, got.shape)] == 0).all()
+    close_as_rounded_once(compare, dtype, path, got, expected)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("path", NORMS)
+def test_layer_norm_is_rounded_once(backend, base, narrow_model, compare, path, dtype):
+    """Inputs of mean 30, whose digits a mean in half precision would not hold."""
+    config = tower_config(base, path)
+    x = (noise(2, 3, config.hidden_size) + np.float32(30)).astype(NARROW[dtype])
+    expected, _ = oracle_layers.layer_norm(
+        Weights(rounded(base, dtype)), path, x.astype(np.float64), config.layer_norm_eps
+    )
+    got = backend.to_array(backend.call(narrow_model(base, dtype), path, x))
+    close_as_rounded_once(compare, dtype, path, got, expected)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_resampled_positions_are_rounded_once(backend, base, narrow_model, compare, dtype):
+    """Black images, so that what the patches get is their positions."""
+    config, path = base.config.vision_config, "vision_model.embeddings"
+    rows, columns = config.patches_per_side + 1, config.patches_per_side + 2
+    black = np.zeros((1, config.num_channels, rows * config.patch_size, columns * config.patch_size), np.float32)
+    expected, _ = vision_embeddings(Weights(rounded(base, dtype)), path, black, config)
+    got = backend.to_array(backend.call(narrow_model(base, dtype), path, black))
+    close_as_rounded_once(compare, dtype, path, got, expected)

@@ -1,22 +1,20 @@
 """Single layers, on inputs that show a wrong epsilon, a fast variance, a transposed kernel or a missing bias."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
 from conformance_tests import oracle_layers
-from conformance_tests.cases import pixel_inputs, text_inputs
+from conformance_tests.adapter import flat
+from conformance_tests.cases import exact_attention, pixel_inputs, text_inputs
 from conformance_tests.oracle import text_embeddings, visible_keys, vision_embeddings
 from conformance_tests.oracle_layers import Weights
 
-NORMS = {  # attribute path: name of the weights
-    "text_model.encoder.layers.0.layer_norm1": "text_model.encoder.layers.0.layer_norm1",
-    "text_model.encoder.layers.0.layer_norm2": "text_model.encoder.layers.0.layer_norm2",
-    "text_model.final_layer_norm": "text_model.final_layer_norm",
-    "vision_model.pre_layrnorm": "vision_model.pre_layrnorm",
-    "vision_model.encoder.layers.0.layer_norm1": "vision_model.encoder.layers.0.layer_norm1",
-    "vision_model.encoder.layers.0.layer_norm2": "vision_model.encoder.layers.0.layer_norm2",
-    "vision_model.post_layernorm": "vision_model.post_layernorm",
-}
+NORMS = [
+    *(f"{tower}.encoder.layers.0.layer_norm{number}" for tower in ("text_model", "vision_model") for number in (1, 2)),
+    *("text_model.final_layer_norm", "vision_model.pre_layrnorm", "vision_model.post_layernorm"),
+]
 LINEARS = [
     *(f"self_attn.{name}_proj" for name in ("q", "k", "v", "out")),
     *("mlp.fc1", "mlp.fc2"),
@@ -36,6 +34,9 @@ ADVERSARIAL = {
 }
 
 
+exact_attention_of = cache(exact_attention)
+
+
 def tower_config(case, path):
     return case.config.text_config if path.startswith("text") else case.config.vision_config
 
@@ -49,9 +50,7 @@ def called(backend, model, path, *inputs):
 def test_layer_norm(backend, case, model_of, compare, path, measure):
     config = tower_config(case, path)
     x = ADVERSARIAL[measure](2, 3, config.hidden_size)
-    expected, _ = oracle_layers.layer_norm(
-        Weights(case.weights), NORMS[path], x.astype(np.float64), config.layer_norm_eps
-    )
+    expected, _ = oracle_layers.layer_norm(Weights(case.weights), path, x.astype(np.float64), config.layer_norm_eps)
     compare.close(measure, path, called(backend, model_of(case), path, x), {"output": expected})
 
 
@@ -99,10 +98,28 @@ def test_attention(backend, case, model_of, compare, block, weights_wanted, mask
         assert weights is None
 
 
-@pytest.mark.parametrize("positions", [False, True])
+@pytest.mark.parametrize("weights_wanted", [False, True])
+@pytest.mark.parametrize("step", [4, 256])
+@pytest.mark.parametrize("block", FIRST_BLOCKS)
+def test_attention_of_large_scores(backend, base, model_of, compare, block, step, weights_wanted):
+    """Up to 288 and a million, where exponentials overflow; some that are masked exceed all that are not."""
+    case, path = exact_attention_of(base), f"{block}.self_attn"
+    config = tower_config(case, path)
+    x = np.random.default_rng(7).integers(-3, 4, (2, 5, config.hidden_size)).astype(np.float32) * np.float32(step)
+    visible = visible_keys(5, np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]))
+    got = flat(backend.call(model_of(case), path, x, visible, weights_wanted), backend.to_array)
+    output, weights, _ = oracle_layers.attention(
+        Weights(case.weights), path, x.astype(np.float64), config.num_attention_heads, visible
+    )
+    compare.close("layers", path, got, {"0": output, "1": weights} if weights_wanted else {"0": output})
+
+
+@pytest.mark.parametrize("positions", ["counted", "shared", "own"])
 def test_text_embeddings(backend, case, model_of, compare, positions):
-    inputs = text_inputs(case.config.text_config, 3, positions=positions)
-    ids, counted = inputs["input_ids"], inputs.get("position_ids")
+    """Positions counted from 0, the same for all texts, or each text's own."""
+    ids = text_inputs(case.config.text_config, 3)["input_ids"]
+    shift = {"counted": None, "shared": np.array([[1]]), "own": np.array([[0], [1], [0]])}[positions]
+    counted = None if shift is None else np.arange(ids.shape[1]) + shift
     path = "text_model.embeddings"
     expected, _ = text_embeddings(Weights(case.weights), path, ids, counted)
     compare.close("layers", path, called(backend, model_of(case), path, ids, counted), {"output": expected})

@@ -1,5 +1,6 @@
 """What is saved is what is loaded, byte for byte, whole or in shards, by every class."""
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
@@ -16,6 +17,14 @@ def test_saved_and_loaded(backend, base, tmp_path, dtype, max_shard_size):
     loaded = backend.load("model", tmp_path, dtype="auto")
     equal("loaded", backend.weights(loaded), backend.weights(model))
     assert loaded.config == base.config
+
+
+def test_loaded_in_float32(backend, base, tmp_path):
+    """Whatever the dtype of the file, unless another is asked for."""
+    model = backend.build("model", base.config, base.weights, dtype="bfloat16")
+    backend.save(model, tmp_path)
+    widened = {name: value.astype(np.float32) for name, value in backend.weights(model).items()}
+    equal("loaded", backend.weights(backend.load("model", tmp_path)), widened)
 
 
 @pytest.mark.parametrize("kind", CLASSES)

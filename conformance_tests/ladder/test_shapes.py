@@ -2,7 +2,7 @@
 
 import pytest
 
-from conformance_tests.adapter import config_of, flat, specs_of
+from conformance_tests.adapter import config_of, flat
 from conformance_tests.cases import full_inputs, pixel_inputs, text_inputs
 
 FIELDS = {
@@ -41,11 +41,11 @@ def inputs_of(case, kind):
 
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("kind", FIELDS)
-def test_tower(backend, case, kind, everything):
-    given = {spec.name: case.weights[spec.name] for spec in specs_of(kind, case.config)}
-    model = backend.build(kind, config_of(kind, case.config), given)
+def test_tower(backend, case, part_of, kind, everything):
     inputs = inputs_of(case, kind)
-    output = backend.call(model, "", **inputs, output_hidden_states=everything, output_attentions=everything)
+    output = backend.call(
+        part_of(case, kind), "", **inputs, output_hidden_states=everything, output_attentions=everything
+    )
     fields = FIELDS[kind] if everything else FIELDS[kind][:2]
     expected = {
         name: shape for name, shape in expected_shapes(case, kind, inputs).items() if name.split(".")[0] in fields

@@ -172,16 +172,27 @@ def test_flags_of_the_configuration(backend, base):
     assert len(backend.call(model, "", **inputs)) == 3
     overruled = backend.call(model, "", **inputs, output_hidden_states=False, return_dict=True)
     assert overruled.keys() == ("last_hidden_state", "pooler_output")
+    whole = backend.build("model", dataclasses.replace(base.config, **FLAGS), base.weights)
+    for output in backend.call(whole, "", **full_inputs(base.config, 3, 2))[-2:]:
+        assert output.keys() == ("last_hidden_state", "pooler_output", "hidden_states", "attentions")
 
 
-def test_evaluation_is_without_dropout(backend, base, compare):
-    """A configuration with dropout changes nothing until it trains."""
-    config = dataclasses.replace(config_of("vision", base.config), attention_dropout=0.5)
-    given = {spec.name: base.weights[spec.name] for spec in specs_of("vision", base.config)}
-    pixels = pixel_inputs(config, 2)
-    output = backend.call(backend.build("vision", config, given), "", pixels, **FLAGS)
-    expected = flat({**base.oracle.vision(pixels), "image_embeds": None}, np.asarray)
-    compare.close("traps", "dropout in evaluation", flat(output, backend.to_array), expected)
+@pytest.mark.parametrize("flags", [{}, FLAGS], ids=["plain", "everything"])
+def test_evaluation_is_without_dropout(backend, base, compare, flags):
+    """A configuration with dropout changes nothing until it trains, with attentions asked for or not."""
+    towers = ("text_config", "vision_config")
+    dropping = {name: dataclasses.replace(getattr(base.config, name), attention_dropout=0.5) for name in towers}
+    model = backend.build("model", dataclasses.replace(base.config, **dropping), base.weights)
+    inputs = full_inputs(base.config, 3, 2)
+    expected = flat(base.oracle.outputs(inputs), np.asarray)
+    if not flags:
+        expected = {
+            name: value
+            for name, value in expected.items()
+            if not set(FLAGS) & {f"output_{part}" for part in name.split(".")}
+        }
+    got = flat(backend.call(model, "", **inputs, **flags), backend.to_array)
+    compare.close("traps", "dropout in evaluation", got, expected)
 
 
 def test_logit_scale_of_one_element_loads(backend, base, tmp_path):

@@ -184,7 +184,11 @@ def _model(
     interpolate_pos_encoding: bool = False,
     return_dict: bool | None = None,
 ) -> Any:
-    flags = (output_attentions, output_hidden_states)
+    config = model.config
+    flags = (
+        config.output_attentions if output_attentions is None else output_attentions,
+        config.output_hidden_states if output_hidden_states is None else output_hidden_states,
+    )
     towers = {
         "text_model_output": _text(
             Model("text", model.text_config, model.weights), input_ids, attention_mask, position_ids, *flags
@@ -197,14 +201,17 @@ def _model(
         check_pair_counts(len(pixel_values), len(input_ids))
     inputs = {"input_ids": input_ids, "pixel_values": pixel_values}
     inputs |= {"attention_mask": attention_mask, "position_ids": position_ids}
-    fields = Oracle(model.config, model.weights).outputs(inputs)
-    wide = {name: np.float32(fields[name]) for name in ("logits_per_image", "logits_per_text")}
-    wide["loss"] = np.asarray(fields["loss"], np.float32) if return_loss else None
-    output = CLIPOutput.of({**model.narrow({**fields, **dict.fromkeys(towers)}), **wide, **towers})
-    return output if (model.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+    fields = Oracle(config, model.weights).outputs(inputs)
+    embeds = model.narrow({name: fields[name] for name in ("text_embeds", "image_embeds")})
+    texts, images = (value.astype(np.float64) for value in embeds.values())
+    logits = np.float32(np.exp(model.weights["logit_scale"].astype(np.float64)) * texts @ images.T)
+    loss = np.asarray(oracle.contrastive_loss(np.float64(logits))[0], np.float32) if return_loss else None
+    wide = {"loss": loss, "logits_per_image": logits.T, "logits_per_text": logits}
+    output = CLIPOutput.of({**wide, **embeds, **towers})
+    return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 
-def gradients(model: Model, inputs: Arrays) -> Arrays:
+def gradients(model: Model, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
     """The gradient of the loss by every weight."""
     found = Oracle(model.config, model.weights).gradients(inputs)
     return {name: model.narrow(found[name]) for name in model.weights}
