@@ -124,7 +124,10 @@ def test_meaningless_texts_are_nan_where_nothing_can_be_raised(backend, base, mo
     mask[2] = 0
     mask[3, -1] = -10_000
     ids[4][ids[4] == base.config.text_config.eos_token_id] = 5
-    output = backend.compiled(model_of(base), {**inputs, "input_ids": ids, "attention_mask": mask})
+    try:
+        output = backend.compiled(model_of(base), {**inputs, "input_ids": ids, "attention_mask": mask})
+    except InputError:
+        return  # a backend whose compiled form still sees values says more
     after = backend.to_array(output.text_embeds)
     assert np.isfinite(before).all()
     np.testing.assert_allclose(after[0], before[0], atol=1e-6)
@@ -138,8 +141,8 @@ def test_an_id_out_of_range_is_nan_or_an_error_in_compiled_code(backend, base, m
     inputs["input_ids"][3, 1] = -1
     try:
         embeds = backend.to_array(backend.compiled(model_of(base), inputs).text_embeds)
-    except RuntimeError as error:
-        if not re.search("index out of (bounds|range)", str(error)):
+    except (RuntimeError, InputError) as error:
+        if not re.search("index out of (bounds|range)|expected 0 to", str(error)):
             raise
     else:
         assert np.isnan(embeds).any(axis=1).tolist() == [False, False, False, True, False]
