@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
+from clip_core.regular_files import open_regular
 
 _MAX_JSON_BYTES = 30_000_000  # the largest tokenizer.json has 17; JSON takes up to 25 times its size in memory
 JOURNAL = ".save_journal.json"
@@ -23,21 +24,36 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointNotFoundError: no such file.
         CheckpointFormatError: not UTF-8, not JSON or not an object.
+        CheckpointError: it cannot be opened, or is no regular file.
     """
+    content = read_bounded(path, _MAX_JSON_BYTES)
     try:
-        size = path.stat().st_size
-        if size > _MAX_JSON_BYTES:
-            raise CheckpointFormatError(f"{path}: expected JSON of at most {_MAX_JSON_BYTES} bytes, got {size}.")
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise CheckpointNotFoundError(f"{path}: no such file. {_what_is_there(path.parent)}") from None
-    except CheckpointFormatError:
-        raise
+        value = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise CheckpointFormatError(f"{path}: expected JSON, got {error}. Fetch or write the file again.") from error
     if not isinstance(value, dict):
         raise CheckpointFormatError(f"{path}: expected a JSON object, got {type(value).__name__}.")
     return value
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """All of a small file.
+
+    Raises:
+        CheckpointNotFoundError: no such file.
+        CheckpointFormatError: it has more bytes.
+        CheckpointError: it cannot be opened, or is no regular file.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(most_bytes + 1)
+    except FileNotFoundError:
+        raise CheckpointNotFoundError(f"{path}: no such file. {_what_is_there(path.parent)}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if len(content) > most_bytes:
+        raise CheckpointFormatError(f"{path}: expected at most {most_bytes} bytes, got more.")
+    return content
 
 
 def _what_is_there(directory: Path) -> str:

@@ -34,6 +34,8 @@ _DTYPES = {
 }
 _CODES = {dtype: code for code, dtype in _DTYPES.items()}
 _MAX_HEADER_BYTES = 10_000_000  # a CLIP of 1000 layers has 3; JSON takes 25 times its size in memory
+_MOST_DIGITS = 20  # of 64-bit sizes and offsets
+_MOST_AXES = 32  # as many as NumPy 1 has
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,22 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
                 f"its header claims {length} bytes, of {_MAX_HEADER_BYTES} at most; the file has {size - 8} after that"
             )
         try:
-            header = json.loads(file.read(length), object_pairs_hook=self._without_duplicates)
+            header = json.loads(
+                file.read(length), object_pairs_hook=self._without_duplicates, parse_int=self._bounded_int
+            )
+        except CheckpointFormatError:
+            raise
         except (ValueError, RecursionError) as error:
             raise self._broken(f"its header is not JSON ({error})") from error
         if not isinstance(header, dict):
             raise self._broken("its header is not a JSON object")
         return header, 8 + length
+
+    def _bounded_int(self, digits: str) -> int:
+        """What `int` makes of digits, whose time and memory grow with the square of their number."""
+        if len(digits) > _MOST_DIGITS:
+            raise self._broken(f"its header has a number of {len(digits)} digits")
+        return int(digits)
 
     def _without_duplicates(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = dict(pairs)
@@ -130,6 +142,8 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         dtype = _DTYPES.get(str(code))
         if dtype is None:
             raise self._broken(f"{name!r}: expected a dtype of {', '.join(_DTYPES)}, got {code!r}")
+        if len(shape) > _MOST_AXES:
+            raise self._broken(f"{name!r} has {len(shape)} axes, more than {_MOST_AXES}")
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):
             raise self._broken(f"the entry of {name!r} has a shape or an offset that is no natural number")
         if stop - start != math.prod(shape) * dtype.itemsize:

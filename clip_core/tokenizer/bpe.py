@@ -13,7 +13,7 @@ from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
 
-from clip_core.checkpoint.files import read_json
+from clip_core.checkpoint.files import read_bounded, read_json
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.tokenizer.text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT, to_symbols
 
@@ -22,6 +22,7 @@ Merge = tuple[str, str]
 MERGE_COUNT = 48_894
 _BUILTIN_TABLE = Path(__file__).parent / "vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 _MERGES_HEADER = "#version: 0.2"
+_MAX_MERGES_BYTES = 10_000_000  # CLIP's file has 0.5
 _CACHED_WORDS = 65_536
 
 
@@ -81,13 +82,15 @@ def read_merges(path: Path, vocabulary: dict[str, int]) -> list[Merge]:
     Raises:
         CheckpointNotFoundError: no such file.
         CheckpointFormatError: a line is not a merge, makes no token, or the file ends too early; the line is named.
+        CheckpointError: it cannot be opened, or is no regular file.
     """
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")[1:]
-    except FileNotFoundError:
+        text = read_bounded(path, _MAX_MERGES_BYTES).decode("utf-8")
+    except CheckpointNotFoundError:
         raise CheckpointNotFoundError(f"{path}: no such file; it belongs beside vocab.json") from None
     except UnicodeDecodeError as error:
         raise CheckpointFormatError(f"{path}: expected UTF-8 text, got {error}. Fetch the file again.") from None
+    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")[1:]
     return parse_merges(lines, vocabulary, f"{path}, line", 2)
 
 

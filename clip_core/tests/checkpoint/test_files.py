@@ -1,9 +1,17 @@
 import json
+import os
 
 import pytest
 
-from clip_core.checkpoint.files import JOURNAL, FileSwitch, finish_switch, read_json, write_text_atomically
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from clip_core.checkpoint.files import (
+    JOURNAL,
+    FileSwitch,
+    finish_switch,
+    read_bounded,
+    read_json,
+    write_text_atomically,
+)
+from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000, b""])
@@ -19,6 +27,22 @@ def test_a_missing_file_names_those_that_are_there(tmp_path):
         read_json(tmp_path / "a.json")
     with pytest.raises(CheckpointNotFoundError, match="does not exist either"):
         read_json(tmp_path / "gone" / "a.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(CheckpointError, match="a.json: cannot be read: expected a regular file, got a named pipe"):
+        read_json(tmp_path / "a.json")
+    with pytest.raises(CheckpointError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+
+
+def test_only_so_many_bytes_are_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"12345")
+    assert read_bounded(tmp_path / "a", 5) == b"12345"
+    with pytest.raises(CheckpointFormatError, match="a: expected at most 4 bytes, got more"):
+        read_bounded(tmp_path / "a", 4)
 
 
 def test_a_failing_write_leaves_the_old_text_and_nothing_else(tmp_path):

@@ -78,6 +78,8 @@ def entry(start, stop, shape=(1,), dtype="F32"):
         ({"a": 3}, b"", "malformed"),
         ({"__metadata__": {"a": 3}}, b"", "string to string"),
         (b'{"a": 1, "a": 2}', b"", "twice"),
+        (b'{"a": {"dtype": "F32", "shape": [%s]}}' % (b"9" * 21), b"", "file: its header has a number of 21 digits"),
+        ({"a": entry(0, 4, [2**63] * 33)}, b"x" * 4, "has 33 axes, more than 32"),
         (b"[]", b"", "not a JSON object"),
         (b"{nonsense", b"", "not JSON"),
         (b"[" * 100_000, b"", "not JSON"),
