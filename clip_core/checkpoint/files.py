@@ -13,7 +13,7 @@ from typing import Any, Self
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from clip_core.regular_files import open_regular
 
-_MAX_JSON_BYTES = 30_000_000  # the largest tokenizer.json has 17; JSON takes up to 25 times its size in memory
+_MAX_SMALL_BYTES = 30_000_000  # the largest tokenizer.json has 17; JSON takes up to 25 times its size in memory
 JOURNAL = ".save_journal.json"
 """What a directory holds while a `FileSwitch` takes place in it."""
 
@@ -26,7 +26,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointFormatError: not UTF-8, not JSON or not an object.
         CheckpointError: it cannot be opened, or is no regular file.
     """
-    content = read_bounded(path, _MAX_JSON_BYTES)
+    content = read_small(path)
     try:
         value = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -36,7 +36,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def read_bounded(path: Path, most_bytes: int) -> bytes:
+def read_small(path: Path, max_bytes: int = _MAX_SMALL_BYTES) -> bytes:
     """All of a small file.
 
     Raises:
@@ -46,13 +46,13 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
     """
     try:
         with open_regular(path) as file:
-            content = file.read(most_bytes + 1)
+            content = file.read(max_bytes + 1)
     except FileNotFoundError:
         raise CheckpointNotFoundError(f"{path}: no such file. {_what_is_there(path.parent)}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    if len(content) > most_bytes:
-        raise CheckpointFormatError(f"{path}: expected at most {most_bytes} bytes, got more.")
+    if len(content) > max_bytes:
+        raise CheckpointFormatError(f"{path}: expected at most {max_bytes} bytes, got more.")
     return content
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
 
-from clip_core.checkpoint.files import read_bounded, read_json
+from clip_core.checkpoint.files import read_small, read_json
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.tokenizer.text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT, to_symbols
 
@@ -85,7 +85,7 @@ def read_merges(path: Path, vocabulary: dict[str, int]) -> list[Merge]:
         CheckpointError: it cannot be opened, or is no regular file.
     """
     try:
-        text = read_bounded(path, _MAX_MERGES_BYTES).decode("utf-8")
+        text = read_small(path, _MAX_MERGES_BYTES).decode("utf-8")
     except CheckpointNotFoundError:
         raise CheckpointNotFoundError(f"{path}: no such file; it belongs beside vocab.json") from None
     except UnicodeDecodeError as error:

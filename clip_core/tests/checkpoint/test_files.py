@@ -7,7 +7,7 @@ from clip_core.checkpoint.files import (
     JOURNAL,
     FileSwitch,
     finish_switch,
-    read_bounded,
+    read_small,
     read_json,
     write_text_atomically,
 )
@@ -40,9 +40,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
 
 def test_only_so_many_bytes_are_read(tmp_path):
     (tmp_path / "a").write_bytes(b"12345")
-    assert read_bounded(tmp_path / "a", 5) == b"12345"
+    assert read_small(tmp_path / "a", 5) == b"12345"
     with pytest.raises(CheckpointFormatError, match="a: expected at most 4 bytes, got more"):
-        read_bounded(tmp_path / "a", 4)
+        read_small(tmp_path / "a", 4)
 
 
 def test_a_failing_write_leaves_the_old_text_and_nothing_else(tmp_path):
