@@ -13,7 +13,7 @@ from functools import cache
 from heapq import heappop, heappush
 from pathlib import Path
 
-from clip_core.checkpoint.files import read_small, read_json
+from clip_core.checkpoint.files import read_json, read_small
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
 from clip_core.tokenizer.text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT, to_symbols
 

@@ -7,8 +7,8 @@ from clip_core.checkpoint.files import (
     JOURNAL,
     FileSwitch,
     finish_switch,
-    read_small,
     read_json,
+    read_small,
     write_text_atomically,
 )
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
