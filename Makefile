@@ -11,14 +11,23 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_OFFLINE := 1
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
-.PHONY: demo test format check test-core test-convert test-apps test-torch test-tf test-flax test-parity bench checkpoint docs lock clean
+SUITES ?= 2
+BACKENDS := torch tf flax
+
+.PHONY: demo test format check test-core test-convert test-apps test-parity bench checkpoint docs lock clean
+.PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend) meta-$(backend))
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
 	$(BIN)/python -m triclip.demo
 
-## Format, lint, types, import contracts, then every test.
-test: check test-core test-convert test-apps test-torch test-tf test-flax test-parity
+## Format, lint, types, import contracts, then every suite, two at a time: they compute with one thread each.
+test: check
+	+$(MAKE) --no-print-directory --jobs=$(SUITES) $(if $(filter output-sync,$(.FEATURES)),--output-sync) suites
+
+.PHONY: suites
+suites: meta-flax meta-tf ladder-flax ladder-tf test-parity test-convert own-tf meta-torch own-torch own-flax \
+	ladder-torch test-apps test-core  # the longest first
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -40,20 +49,16 @@ test-apps: $(VENV)/.dev
 	$(PYTEST) triclip
 
 # One framework per process: TensorFlow imported before triton crashes with CUDA builds of torch.
-test-torch: $(VENV)/.dev
-	$(PYTEST) clip_torch
-	$(PYTEST) conformance_tests --backend torch
-	$(PYTEST) conformance_tests/meta --backend torch
+$(BACKENDS:%=test-%): test-%: own-% ladder-% meta-%
 
-test-tf: $(VENV)/.dev
-	$(PYTEST) clip_tf
-	$(PYTEST) conformance_tests --backend tf
-	$(PYTEST) conformance_tests/meta --backend tf
+$(BACKENDS:%=own-%): own-%: $(VENV)/.dev
+	$(PYTEST) clip_$*
 
-test-flax: $(VENV)/.dev
-	$(PYTEST) clip_flax
-	$(PYTEST) conformance_tests --backend flax
-	$(PYTEST) conformance_tests/meta --backend flax
+$(BACKENDS:%=ladder-%): ladder-%: $(VENV)/.dev
+	$(PYTEST) conformance_tests --backend $*
+
+$(BACKENDS:%=meta-%): meta-%: $(VENV)/.dev
+	$(PYTEST) conformance_tests/meta --backend $*
 
 ## What compares frameworks and libraries with one another, each in a process of its own.
 test-parity: $(VENV)/.dev

@@ -60,6 +60,15 @@ class Adapter(Protocol):
     def step(self, model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
         """The weights after one step of the framework's own ``"sgd"`` or ``"adam"`` on the model's own loss."""
 
+    def global_loss(self, model: Any, inputs: Arrays) -> NDArray[Any]:
+        """The loss of all pairs, computed by two replicas of the model with half of the pairs each."""
+
+    def adapted(self, model: Any) -> Any:
+        """The model with an adapter that changes what it computes, by the framework's own means where it has some."""
+
+    def restored(self, model: Any, other: Any, directory: Path) -> Any:
+        """The other model, after the framework's own checkpoint of the model was written and read into it."""
+
     def compiled(self, model: Any, inputs: Arrays) -> Any:
         """What the compiled model returns."""
 

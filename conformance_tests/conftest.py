@@ -29,6 +29,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "hidden_states": ("towers",),
     "logits": ("towers",),
     "loss": ("logits",),
+    "distributed": ("loss",),
     "gradients": ("loss",),
     "step": ("gradients",),
     "round_trip": ("names",),

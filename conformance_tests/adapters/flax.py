@@ -10,13 +10,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 from flax import nnx
 from numpy.typing import NDArray
 
 import clip_flax
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+__all__ = [
+    "adapted",
+    "build",
+    "call",
+    "compiled",
+    "exported",
+    "global_loss",
+    "gradients",
+    "load",
+    "restored",
+    "save",
+    "step",
+    "to_array",
+    "weights",
+]
 
 
 def model_class(kind: str) -> Any:
@@ -79,6 +94,33 @@ def _loss_gradients(model: Any, inputs: dict[str, Any], interpolated: bool) -> A
 
 def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
     return _loss_gradients(model, converted(inputs, jnp.asarray), interpolated)
+
+
+def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
+    """The loss over a mapped axis of two."""
+    halves = {name: jnp.stack(np.array_split(value, 2)) for name, value in inputs.items()}
+    loss = jax.vmap(lambda half: model(**half, return_loss=True, axis_name="data").loss, axis_name="data")(halves)
+    assert loss[0] == loss[1]
+    return to_array(loss[0])
+
+
+def adapted(model: Any) -> Any:
+    """The model with NNX's LoRA on a projection."""
+    base = model.text_projection
+    layer = nnx.LoRALinear(base.in_features, base.out_features, lora_rank=1, use_bias=False, rngs=nnx.Rngs(0))
+    layer.kernel = base.kernel
+    layer.lora.lora_b[...] = jnp.ones_like(layer.lora.lora_b)
+    model.text_projection = layer
+    return model
+
+
+def restored(model: Any, other: Any, directory: Path) -> Any:
+    """The other model with the state that orbax stored."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(directory / "state", nnx.state(model))
+        checkpointer.wait_until_finished()
+        nnx.update(other, checkpointer.restore(directory / "state", nnx.state(other)))
+    return other
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:

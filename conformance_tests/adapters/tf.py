@@ -14,9 +14,26 @@ from numpy.typing import NDArray
 import clip_tf
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+__all__ = [
+    "adapted",
+    "build",
+    "call",
+    "compiled",
+    "exported",
+    "global_loss",
+    "gradients",
+    "load",
+    "restored",
+    "save",
+    "step",
+    "to_array",
+    "weights",
+]
 
 tf.config.experimental.enable_tensor_float_32_execution(False)
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)  # for two replicas
 
 
 def model_class(kind: str) -> Any:
@@ -88,6 +105,33 @@ def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> list[A
         loss = model(**tensors, return_loss=True, interpolate_pos_encoding=interpolated).loss
     found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
+
+
+def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
+    """The sum of the shares of a mirrored strategy's two replicas."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        mirrored = _copy(model)
+    halves = [converted({k: np.array_split(v, 2)[half] for k, v in inputs.items()}, tf.constant) for half in range(2)]
+    batch = strategy.experimental_distribute_values_from_function(
+        lambda context: halves[context.replica_id_in_sync_group]
+    )
+    shares = tf.function(strategy.run)(lambda batch: mirrored(**batch, return_loss=True).loss, args=(batch,))
+    return to_array(strategy.reduce("SUM", shares, axis=None))
+
+
+def adapted(model: Any) -> Any:
+    """The model with Keras' LoRA on a projection."""
+    model.text_projection.enable_lora(1)
+    model.text_projection.lora_kernel_b.assign(tf.ones_like(model.text_projection.lora_kernel_b))
+    return model
+
+
+def restored(model: Any, other: Any, directory: Path) -> Any:
+    """The other model after `tf.train.Checkpoint`."""
+    path = tf.train.Checkpoint(model=model).write(str(directory / "checkpoint"))
+    tf.train.Checkpoint(model=other).read(path).assert_consumed()
+    return other
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:

@@ -5,17 +5,33 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import clip_torch
 from clip_torch.weights import to_array, to_tensor
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+__all__ = [
+    "adapted",
+    "build",
+    "call",
+    "compiled",
+    "exported",
+    "global_loss",
+    "gradients",
+    "load",
+    "restored",
+    "save",
+    "step",
+    "to_array",
+    "weights",
+]
 
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
@@ -75,6 +91,58 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
 
 def _loss(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
     return model(**converted(inputs, to_tensor), return_loss=True, interpolate_pos_encoding=interpolated).loss
+
+
+def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
+    """The loss of two processes, forked so that they have this one's model as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"file://{folder}/store"
+        torch.multiprocessing.start_processes(_share, (store, folder, model, inputs), nprocs=2, start_method="fork")
+        first, second = (np.load(f"{folder}/{rank}.npy") for rank in range(2))
+    assert first == second
+    return np.asarray(first)
+
+
+def _share(rank: int, store: str, folder: str, model: Any, inputs: Arrays) -> None:
+    torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
+    half = {name: np.array_split(value, 2)[rank] for name, value in inputs.items()}
+    np.save(f"{folder}/{rank}.npy", call(model, "", **half, return_loss=True, group=torch.distributed.group.WORLD).loss)
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+class _LowRank(torch.nn.Module):
+    """A linear layer with an adapter beside it, put together as peft does it."""
+
+    def __init__(self, base_layer: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.lora_a = torch.nn.Linear(base_layer.in_features, 1, bias=False)
+        self.lora_b = torch.nn.Linear(1, base_layer.out_features, bias=False)
+        for factor in (self.lora_a, self.lora_b):
+            torch.nn.init.ones_(factor.weight)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The base layer's, without the adapter."""
+        return self.base_layer.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """What both layers give."""
+        return self.base_layer(x) + self.lora_b(self.lora_a(x))
+
+
+def adapted(model: Any) -> Any:
+    """The model with a low-rank adapter on a projection; torch has none of its own."""
+    model.text_projection = _LowRank(model.text_projection)
+    return model
+
+
+def restored(model: Any, other: Any, directory: Path) -> Any:
+    """The other model with a state dict from a file."""
+    torch.save(model.state_dict(), directory / "state.pt")
+    other.load_state_dict(torch.load(directory / "state.pt"))
+    return other
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:

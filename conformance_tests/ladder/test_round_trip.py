@@ -1,10 +1,11 @@
-"""What is saved is what is loaded, byte for byte, whole or in shards, by every class."""
+"""What is saved is what is loaded, byte for byte, whole or in shards, by every class; the rest is refused."""
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
 from conformance_tests.adapter import CLASSES, config_of, specs_of
+from conformance_tests.cases import text_inputs
 from conformance_tests.comparison import equal
 
 
@@ -49,3 +50,26 @@ def test_file_holds_the_shared_names(backend, base, tmp_path):
         stored = {name: file.get_tensor(name) for name in base.weights}
         assert set(file.keys()) == set(base.weights)
     equal("the file", stored, base.weights)
+
+
+def test_checkpoint_of_the_framework_holds_every_weight(backend, base, tmp_path):
+    model = backend.build("model", base.config, base.weights)
+    other = backend.build("model", base.config, None, seed=3)
+    equal("restored", backend.weights(backend.restored(model, other, tmp_path)), base.weights)
+
+
+def test_adapter_is_saved_merged_or_refused(backend, base, tmp_path):
+    inputs = text_inputs(base.config.text_config, 3)
+
+    def features(model):
+        return backend.to_array(backend.call(model, "get_text_features", **inputs))
+
+    model = backend.adapted(backend.build("model", base.config, base.weights))
+    adapted = features(model)
+    assert np.abs(adapted - features(backend.build("model", base.config, base.weights))).max() > 0.1
+    try:
+        backend.save(model, tmp_path)
+    except ValueError:
+        assert not list(tmp_path.iterdir()), "it was written in part"
+    else:
+        np.testing.assert_allclose(features(backend.load("model", tmp_path)), adapted, rtol=1e-5, atol=1e-5)

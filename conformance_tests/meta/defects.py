@@ -148,6 +148,13 @@ DEFECTS = {
     "loaded in the dtype of the file": Defect("test_round_trip::test_loaded_in_float32", models.loaded_as_stored),
     "stored in float32": Defect("test_round_trip::test_saved_and_loaded", models.saved_as("float32")),
     "weights rounded when loaded": Defect("test_round_trip::test_saved_and_loaded", models.rounded_when_loaded),
+    "embeddings not gathered": Defect("test_distributed::test_loss_of_the_global_batch", models.ungathered),
+    "block untracked": Defect(
+        "test_round_trip::test_checkpoint_of_the_framework_holds_every_weight",
+        models.untracked_blocks,
+        backends=("torch", "tf"),  # NNX refuses to keep a module where it does not see it
+    ),
+    "adapter dropped": Defect("test_round_trip::test_adapter_is_saved_merged_or_refused", models.adapter_dropped),
     "outputs in outputs stay in a tuple": Defect(
         "test_traps::test_tuple_has_the_order_of_the_fields",
         lambda s: s.patch.setattr(clip_core.outputs.ModelOutput, "to_tuple", lambda self: tuple(self.values())),

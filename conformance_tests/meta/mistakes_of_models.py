@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -98,3 +99,66 @@ def features_of_unit_length(s: Seeder) -> None:
     s.wrap(
         s.model_class, "get_text_features", lambda original, *args, **options: unit_length(original(*args, **options))
     )
+
+
+def ungathered(s: Seeder) -> None:
+    """Each replica compares only the pairs that it has, and the losses are averaged."""
+    if s.backend == "tf":
+
+        def loss(original: Any, self: Any, logits_per_text: Any, *embeds: Any) -> Any:
+            return s.model.contrastive_loss(logits_per_text) / s.model.replica_count()
+
+        s.wrap(s.model_class, "batch_loss", loss)
+        return
+    name = {"torch": "group", "flax": "axis_name"}[s.backend]
+    alone = {"torch": None, "flax": ()}[s.backend]
+    mean = {"torch": _mean_of_processes, "flax": _mean_of_axis}[s.backend]
+
+    def call(original: Any, self: Any, *args: Any, **options: Any) -> Any:
+        split = options.pop(name, None)
+        if split is None:
+            return original(self, *args, **options)
+        output = original(self, *args, **options, **{name: alone})
+        return output._replace(loss=mean(output.loss, split))
+
+    s.wrap_call(s.model_class, call)
+
+
+def _mean_of_processes(loss: Any, group: Any) -> Any:
+    distributed = import_module("torch.distributed")
+    distributed.all_reduce(loss, group=group)
+    return loss / distributed.get_world_size(group)
+
+
+def _mean_of_axis(loss: Any, axis_name: str) -> Any:
+    return import_module("jax.lax").pmean(loss, axis_name)
+
+
+def untracked_blocks(s: Seeder) -> None:
+    """They are computed with, but the framework does not know of them."""
+    encoder = s.layers.Encoder
+    if s.backend == "tf":  # they stay in Keras' list, as they once were
+        assign = encoder.__setattr__
+        s.patch.setattr(
+            encoder, "__setattr__", lambda self, name, value: name.startswith("layers_") or assign(self, name, value)
+        )
+        return
+
+    def construct(original: Any, self: Any, *args: Any, **options: Any) -> None:
+        original(self, *args, **options)
+        blocks = list(self.layers)
+        del self.layers
+        self.layers = blocks
+
+    s.wrap(encoder, "__init__", construct)
+
+
+def adapter_dropped(s: Seeder) -> None:
+    """Saved is what stood there before it."""
+    s.wrap(pretrained.PretrainedModel, "check_saveable", lambda original, self: None)
+    if s.backend == "tf":
+
+        def parameter(original: Any, self: Any, owner: Any, leaf: str) -> Any:
+            return owner._kernel if getattr(owner, "lora_enabled", False) else original(self, owner, leaf)
+
+        s.wrap(pretrained.PretrainedModel, "parameter", parameter)

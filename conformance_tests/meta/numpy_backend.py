@@ -24,7 +24,21 @@ from conformance_tests.adapter import CLASSES, Arrays
 from conformance_tests.oracle import Oracle
 from conformance_tests.oracle_layers import Weights
 
-__all__ = ["build", "call", "compiled", "exported", "gradients", "load", "save", "step", "to_array", "weights"]
+__all__ = [
+    "adapted",
+    "build",
+    "call",
+    "compiled",
+    "exported",
+    "global_loss",
+    "gradients",
+    "load",
+    "restored",
+    "save",
+    "step",
+    "to_array",
+    "weights",
+]
 
 CONFIGS = {"model": CLIPConfig, "text": CLIPTextConfig, "vision": CLIPVisionConfig}
 
@@ -221,6 +235,25 @@ def step(model: Model, inputs: Arrays, rule: str, learning_rate: float, epsilon:
     """The weights after one step."""
     changed = oracle.updated_weights(model.weights, gradients(model, inputs), rule, learning_rate, epsilon)
     return {name: model.narrow(value) for name, value in changed.items()}
+
+
+def global_loss(model: Model, inputs: Arrays) -> NDArray[Any]:
+    """NumPy has one device."""
+    return to_array(call(model, "", **inputs, return_loss=True).loss)
+
+
+def adapted(model: Model) -> Model:
+    """NumPy has no adapters: one that is merged at once."""
+    name = "text_projection.weight"
+    rank_one = np.ones_like(model.weights[name])
+    return Model(model.kind, model.config, {**model.weights, name: model.weights[name] + rank_one})
+
+
+def restored(model: Model, other: Model, directory: Path) -> Model:
+    """The other model with pickled weights."""
+    (directory / "weights.pickle").write_bytes(pickle.dumps(model.weights))
+    other.weights = pickle.loads((directory / "weights.pickle").read_bytes())
+    return other
 
 
 def compiled(model: Model, inputs: Arrays) -> Any:
