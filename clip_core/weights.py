@@ -191,10 +191,16 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
             problems.append(f"+ {shown} {list(shape)}: {dtype.name}; weights are {', '.join(DTYPES)}, not quantised")
     if problems:
         what = f"{source}: the weights are not those of the configuration"
-        raise WeightMismatchError(
-            mismatch_message(problems, what, "Use the config.json that belongs to these weights.")
-        )
+        raise WeightMismatchError(mismatch_message(problems, what, _advice(wanted, found)))
     return {name: found[name] for name in wanted}
+
+
+def _advice(wanted: Iterable[str], found: Iterable[str]) -> str:
+    """What to do about weights that are not the wanted ones."""
+    ends = tuple(f".{name}" for name in wanted)
+    if set(wanted).isdisjoint(found) and any(name.endswith(ends) for name in found):
+        return "They are wrapped in something else: `triclip convert` takes them out."
+    return "Use the config.json that belongs to these weights."
 
 
 def _absent_prefix(specs: tuple[WeightSpec, ...], stored: Iterable[str]) -> str:

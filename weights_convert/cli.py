@@ -27,6 +27,14 @@ _config = click.option(
     metavar="FILE|NAME",
     help="For weights without a configuration: a config.json or open_clip_config.json, or a model such as ViT-B/32.",
 )
+_key = click.option(
+    "--key", metavar="KEY", help="Of several models in a file, the one under this key, such as model_ema."
+)
+_prefix = click.option(
+    "--prefix",
+    metavar="PREFIX",
+    help="Of several models in a file, the one with this in front of its names; the error lists them.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
@@ -61,6 +69,8 @@ def _print_json(content: Mapping[str, Any]) -> None:
 )
 @click.option("--max-shard-size", metavar="SIZE", help="Split hf, hf-tf and hf-flax, e.g. 2GB.  [default: 5GB]")
 @_config
+@_key
+@_prefix
 @click.option(
     "--verify",
     "check",
@@ -79,6 +89,8 @@ def convert(
     dtype: str,
     max_shard_size: str | None,
     config: str | None,
+    key: str | None,
+    prefix: str | None,
     check: Literal["none", "tensors", "outputs"],
     overwrite: bool,
     dry_run: bool,
@@ -96,6 +108,8 @@ def convert(
         dtype=dtype,
         max_shard_size=max_shard_size,
         config=config,
+        key=key,
+        prefix=prefix,
         verify=check,
         overwrite=overwrite,
         dry_run=dry_run,
@@ -121,11 +135,13 @@ def convert(
 @click.command(short_help="Say what a checkpoint is.")
 @click.argument("path", metavar="FILE|DIR")
 @_config
+@_key
+@_prefix
 @click.option("--tensors", is_flag=True, help="List every weight with dtype, shape and digest.")
 @_json
-def inspect(path: str, config: str | None, tensors: bool, as_json: bool) -> None:
+def inspect(path: str, config: str | None, key: str | None, prefix: str | None, tensors: bool, as_json: bool) -> None:
     """Say what a checkpoint is: format, configuration, weights and their digest, which is the same in every format."""
-    found = inspection.inspect(path, config=config, progress=_show_progress)
+    found = inspection.inspect(path, config=config, key=key, prefix=prefix, progress=_show_progress)
     if as_json:
         _print_json(found.to_dict())
         return
@@ -136,6 +152,8 @@ def inspect(path: str, config: str | None, tensors: bool, as_json: bool) -> None
     for name, tower in _towers(found.config).items():
         click.echo(f"    {name}: {_tower_line(tower)}")
     click.echo(f"  travelling along: {_list(found.files) or 'nothing'}")
+    for note in found.notes:
+        click.echo(f"  {note}")
     click.echo(f"  sha256 {found.sha256}")
     for line in found.tensors if tensors else ():
         click.echo(f"  {line}")
@@ -213,14 +231,20 @@ def _echo_some(lines: Sequence[str]) -> None:
     help="Run it there; repeat it to compare several.  [default: two that are installed]",
 )
 @_config
+@_key
+@_prefix
 @_json
-def verify(path: str, backends: Sequence[str], config: str | None, as_json: bool) -> None:
+def verify(
+    path: str, backends: Sequence[str], config: str | None, key: str | None, prefix: str | None, as_json: bool
+) -> None:
     """Check that a checkpoint is whole, that its weights are those of its configuration, and what it computes."""
-    found = verification.verify(path, backends=backends, config=config, progress=_show_progress)
+    found = verification.verify(path, backends=backends, config=config, key=key, prefix=prefix, progress=_show_progress)
     if as_json:
         _print_json(found.to_dict())
         sys.exit(0 if found.passed else 1)
     click.echo(f"{found.path}{f' ({found.format})' if found.format else ''}")
+    for note in found.notes:
+        click.echo(f"  {note}")
     if found.sha256:
         click.echo(f"  sha256 {found.sha256}")
     _print_differences(found.differences)

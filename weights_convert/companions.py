@@ -46,15 +46,19 @@ class ConfigFile:
     parse: Callable[[Mapping[str, Any], Path], AnyConfig]
 
 
+MODEL_TYPES: Mapping[Any, type[AnyConfig]] = {
+    **{kind.model_type: kind for kind in (CLIPConfig, CLIPTextConfig, CLIPVisionConfig)},
+    "clipseg": CLIPConfig,  # a CLIP below a decoder, with a configuration of the same names and defaults
+}
+"""What ``config.json`` can say that it is of."""
+
+
 def _parse_config(described: Mapping[str, Any], path: Path) -> AnyConfig:
-    classes: dict[Any, type[AnyConfig]] = {
-        kind.model_type: kind for kind in (CLIPConfig, CLIPTextConfig, CLIPVisionConfig)
-    }
     found = described.get("model_type")
-    if not isinstance(found, str) or found not in classes:
-        raise CheckpointFormatError(f"{path}: expected a model_type of {', '.join(classes)}, got {found!r}.")
+    if not isinstance(found, str) or found not in MODEL_TYPES:
+        raise CheckpointFormatError(f"{path}: expected a model_type of {', '.join(MODEL_TYPES)}, got {found!r}.")
     try:
-        return classes[found].from_dict(described)
+        return MODEL_TYPES[found].from_dict(described)
     except (TypeError, AttributeError) as error:
         raise CheckpointFormatError(f"{path}: not a configuration of CLIP: {error}") from error
 

@@ -69,6 +69,8 @@ def convert(
     dtype: str = "keep",
     max_shard_size: int | str | None = None,
     config: str | PathLike[str] | AnyConfig | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
     verify: Verify = "tensors",
     overwrite: bool = False,
     dry_run: bool = False,
@@ -83,6 +85,7 @@ def convert(
         dtype: ``"keep"``, or the dtype of every weight of the result.
         max_shard_size: bytes or a text such as ``"2GB"``, for the three Hugging Face formats.
         config: for sources without a configuration: a configuration, a file, or the name of a known model.
+        key, prefix: of several models in a file, the one under this key, or with this in front of its names.
         verify: ``"tensors"`` reads the result back and compares digests before it takes its place; ``"outputs"`` also
             runs the source in one installed framework and the result in another, on the same inputs. Where the dtype
             changes, the differences are what that costs, and none is too large.
@@ -98,7 +101,7 @@ def convert(
     shard_bytes = parse_size(max_shard_size or DEFAULT_MAX_SHARD_SIZE)
     backends = choose_backends(()) if verify == "outputs" else ()
     path = check_destination(Path(destination), is_file=target.is_file, overwrite=overwrite)
-    opened = open_source(source, config)
+    opened = open_source(source, config, key=key, prefix=prefix)
     files, notes = completed(opened.model.files, opened.model.config)
     model = replace(opened.model, weights=_cast(opened.model.weights, dtype), files=files)
     target.check(model)
@@ -112,7 +115,7 @@ def convert(
         parameters=sum(tensor.nbytes // tensor.dtype.itemsize for tensor in model.weights.values()),
         bytes=sum(tensor.nbytes for tensor in model.weights.values()),
         dtypes=tuple(sorted({tensor.dtype.name for tensor in model.weights.values()})),
-        notes=tuple(notes),
+        notes=(*opened.notes, *notes),
     )
     if dry_run:
         return done

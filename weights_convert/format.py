@@ -42,6 +42,7 @@ class Format:
         sharded: whether it is written in shards.
         names: how weights are named and laid out.
         plain_names: the tensors of a container as ``names`` calls them, where there are several spellings.
+        other_marks: names that tell its models too, in the spellings of ``plain_names``.
         ignored: patterns of names in its files that are no weights.
         is_own: tells a container of this format from one of another format that has the same names.
         config: the configuration beside the weights.
@@ -50,6 +51,7 @@ class Format:
         company: what is written beside the weights, by name.
         write_file: writes a file of weights, all of the model's or a shard, one tensor at a time.
         whole_models_only: whether it has no place for a single tower.
+        towers_are_read: whether a single tower is read all the same, since others keep one under these names.
         refuse: raises `InputError` for a model that it cannot express.
     """
 
@@ -61,6 +63,7 @@ class Format:
     files: tuple[WeightFiles, ...] = ()
     sharded: bool = False
     plain_names: Callable[[Container], Mapping[str, Tensor]] = lambda container: container.tensors
+    other_marks: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     is_own: Callable[[Container], bool] = lambda container: True
     config: ConfigFile = HUGGING_FACE_CONFIG
@@ -68,6 +71,7 @@ class Format:
     read_files: Callable[[Path], Files] = read_files
     company: Callable[[Model], Files] = hugging_face_company
     whole_models_only: bool = False
+    towers_are_read: bool = False
     refuse: Callable[[Model], None] = lambda model: None
 
     @property
@@ -81,13 +85,22 @@ class Format:
         whole = tuple((files.whole, *self.small_files) for files in self.files)
         return whole + tuple((files.index, *files.globs, *self.small_files) for files in self.files if files.index)
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Names by which a model of this format is found in a file."""
+        return (*self.other_marks, *(name for signature in self.names.signatures for name in signature))
+
+    def towers(self, container: Container) -> tuple[bool, ...]:
+        """Whether a container has the text tower, and whether the vision tower, in the names of this format."""
+        stored = self.plain_names(container)
+        return tuple(not signature.isdisjoint(stored) for signature in self.names.signatures)
+
     def recognises(self, container: Container) -> bool:
         """Whether the names in a container are those of this format."""
         if container.kind not in self.containers:
             return False
-        stored = self.plain_names(container)
-        towers = [not signature.isdisjoint(stored) for signature in self.names.signatures]
-        return (all(towers) if self.whole_models_only else any(towers)) and self.is_own(container)
+        needed = all if self.whole_models_only and not self.towers_are_read else any
+        return needed(self.towers(container)) and self.is_own(container)
 
     def known_names(self, container: Container) -> int:
         """How many names of its towers a container has; formats that share some are told apart by it."""

@@ -28,6 +28,7 @@ class Inspection:
         files: preprocessor and tokenizer files that travel with the weights.
         sha256: digest over the canonical tensors; the same in every format.
         tensors: a line ``name dtype shape sha256`` per weight.
+        notes: what a person should know of how it was read.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Inspection:
     files: tuple[str, ...]
     sha256: str
     tensors: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -54,10 +56,12 @@ def inspect(
     path: str | PathLike[str],
     *,
     config: str | PathLike[str] | AnyConfig | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Inspection:
     """Describes a checkpoint of any format; arguments and errors as for `open_source`."""
-    source = open_source(path, config)
+    source = open_source(path, config, key=key, prefix=prefix)
     weights = source.model.weights
     total = sum(tensor.nbytes for tensor in weights.values())
     manifest = weights_manifest(weights, *([progress(total)] if progress else []))
@@ -76,4 +80,5 @@ def inspect(
         files=tuple(source.model.files),
         sha256=manifest.digest(),
         tensors=tuple(line for _, line in sorted(manifest.lines.items())),
+        notes=source.notes,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,16 +13,19 @@ from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 from clip_core.weights import match_weights, weight_specs
-from weights_convert.companions import PREPROCESSOR, TOKENIZER
+from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files
 from weights_convert.configuration import find_config
 from weights_convert.containers.opened import SUFFIXES, Container, open_container
 from weights_convert.format import Format
 from weights_convert.formats import FORMATS
 from weights_convert.formats.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
+from weights_convert.pipelines import clip_folders, tokenizer_folder
+from weights_convert.wrapping import unwrapped
 
 _FILES = tuple(files for format_ in FORMATS.values() for files in format_.files)
 _USUAL = tuple(dict.fromkeys((*(files.whole for files in _FILES), *(files.index for files in _FILES if files.index))))
+_RESNET = re.compile(r"(?:^|\.)visual\.layer1\.")
 _FOREIGN = tuple(form for format_ in FORMATS.values() if format_ is not HF for form in format_.downloads)
 
 
@@ -35,6 +39,7 @@ class Source:
         kind: of container: ``safetensors``, ``torch``, ``torchscript``, ``hdf5`` or ``msgpack``.
         model: its configuration, weights and small files.
         config_origin: where the configuration came from.
+        notes: what a person should know of how it was read.
     """
 
     path: Path
@@ -42,28 +47,45 @@ class Source:
     kind: str
     model: Model
     config_origin: str
+    notes: tuple[str, ...] = ()
 
 
-def open_source(path: str | PathLike[str], config: str | PathLike[str] | AnyConfig | None = None) -> Source:
+def open_source(
+    path: str | PathLike[str],
+    config: str | PathLike[str] | AnyConfig | None = None,
+    *,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> Source:
     """Opens a checkpoint; no weights are read yet.
 
     Args:
         path: a file, a directory, or a name that `clip_core.resolve_checkpoint` finds.
         config: for checkpoints without a configuration: a configuration, a file, or the name of a known model.
+        key: of several models in a file, the one under this key, such as ``model_ema``.
+        prefix: of several models in a file, the one with this in front of its names.
 
     Raises:
         CheckpointNotFoundError: nothing there.
-        CheckpointFormatError: broken, of no known format, or of several at once.
+        CheckpointFormatError: broken, of no known format, of several at once, or with several models to choose from.
         ConfigError: no configuration, and shapes do not tell enough; the message says what to do.
         WeightMismatchError: the weights are not those of the configuration.
     """
-    container = open_container(find_weights(path))
+    alone = unwrapped(open_container(find_weights(path)), key, prefix)
+    container = alone.container
     format_ = recognise(container)
     found, rest = format_.read(container)
     shapes = {name: tensor.shape for name, tensor in found.items()}
     known = find_config(container, format_, shapes, config)
     model = _checked_model(container, known.config, found, rest, _small_files(container, format_))
-    return Source(path=container.path, format=format_, kind=container.kind, model=model, config_origin=known.origin)
+    return Source(
+        path=container.path,
+        format=format_,
+        kind=container.kind,
+        model=model,
+        config_origin=known.origin,
+        notes=alone.notes,
+    )
 
 
 def find_weights(path: str | PathLike[str]) -> Path:
@@ -85,13 +107,17 @@ def find_weights(path: str | PathLike[str]) -> Path:
         given = resolve_checkpoint(path, part="weights", foreign_weights=_FOREIGN)
     finish_switch(given)
     candidates = _candidates(given)
-    if not candidates:
+    folders = [] if candidates else clip_folders(given)
+    if len(folders) == 1:
+        return find_weights(folders[0])
+    if not candidates and not folders:
         held = ", ".join(sorted(entry.name for entry in given.iterdir())[:12]) or "nothing"
         raise CheckpointNotFoundError(f"{given}: expected weights of a known format, found {held}.")
-    if len(candidates) > 1:
-        listed = "".join(f"\n  {file}" for file in candidates)
+    if len(candidates) != 1:
+        listed = "".join(f"\n  {each}" for each in candidates or folders)
         raise CheckpointFormatError(
-            f"{given}: holds several checkpoints. Say which by giving the file, one of:{listed}"
+            f"{given}: holds several checkpoints. Say which by giving the {'file' if candidates else 'folder'}, "
+            f"one of:{listed}"
         )
     return candidates[0]
 
@@ -118,7 +144,7 @@ def recognise(container: Container) -> Format:
     if candidates:
         titles = ", ".join(f"{format_.name} ({format_.title})" for format_ in candidates)
         raise CheckpointFormatError(f"{container.path}: could be of several formats: {titles}.")
-    if any(name.startswith(("visual.layer1.", "module.visual.layer1.")) for name in container.tensors):
+    if any(_RESNET.search(name) for name in container.tensors):
         raise CheckpointFormatError(f"{container.path}: a CLIP with a ResNet vision tower, which is not supported.")
     names = ", ".join(repr(name[:100]) for name in sorted(container.tensors)[:5]) or "no tensors"
     raise CheckpointFormatError(
@@ -145,4 +171,8 @@ def _checked_model(
 
 def _small_files(container: Container, format_: Format) -> dict[str, bytes]:
     inside = {name: content for name, content in container.extra.items() if name in (PREPROCESSOR, *TOKENIZER)}
-    return {**format_.read_files(container.path.parent), **inside}
+    files = format_.read_files(container.path.parent)
+    elsewhere = tokenizer_folder(container.path.parent)
+    if elsewhere and not files.keys() & {*TOKENIZER}:
+        files = {**files, **read_files(elsewhere)}
+    return {**files, **inside}

@@ -28,6 +28,7 @@ class Verification:
         problems: what is wrong; nothing, for a good checkpoint.
         backends: which were run.
         differences: pair of backends to the largest absolute difference of each output.
+        notes: what a person should know of how it was read.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Verification:
     problems: list[str] = field(default_factory=list)
     backends: tuple[str, ...] = ()
     differences: dict[str, dict[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -52,6 +54,8 @@ def verify(
     *,
     backends: Sequence[str] = (),
     config: str | PathLike[str] | AnyConfig | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Verification:
     """Checks a checkpoint: whole, its weights those of its configuration, finite, and the same in all backends.
@@ -59,7 +63,7 @@ def verify(
     Args:
         backends: which to run; without any, two that are installed. With one, it is run and nothing compared; where no
             framework is installed, none is run.
-        config: as for `open_source`.
+        config, key, prefix: as for `open_source`.
 
     Raises:
         CheckpointNotFoundError: nothing there.
@@ -67,7 +71,7 @@ def verify(
     """
     chosen = choose_backends(backends) if backends or installed_backends() else ()
     try:
-        source = open_source(path, config)
+        source = open_source(path, config, key=key, prefix=prefix)
     except CheckpointNotFoundError:
         raise
     except (CheckpointFormatError, WeightMismatchError) as error:
@@ -96,4 +100,5 @@ def verify(
         problems=problems,
         backends=tuple(outputs),
         differences=differences,
+        notes=source.notes,
     )

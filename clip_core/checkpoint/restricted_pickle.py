@@ -3,7 +3,7 @@
 A pickle is a program for a small machine, and ``pickle.loads`` runs whatever it names. Here the standard library's
 `pickletools` only splits the file into instructions; the machine below carries them out on plain values. It has no
 instruction that looks up or calls anything: a global is an inert name, and only the names in the tables below mean
-something, each to a function of this module. Everything else is refused, and the message says what it met.
+something, each to a function of this module or to nothing. All else is refused, and the message says what it met.
 """
 
 from __future__ import annotations
@@ -68,6 +68,13 @@ class StridedTensor:
     offset: int
     shape: Shape
     strides: Shape
+
+
+@dataclass(frozen=True)
+class Inert:
+    """An object beside the weights, such as an option of the training: its class is a name, its state is not kept."""
+
+    class_name: str
 
 
 @dataclass(eq=False)
@@ -256,7 +263,7 @@ class _Machine:
         found = Global(module, name)
         is_class = module == "__torch__" or module.startswith("__torch__.")
         is_torch = module == "torch" and (name in STORAGES or name in _DTYPE_NAMES)
-        if not (is_class or is_torch or str(found) in _CALLS):
+        if not (is_class or is_torch or str(found) in _CALLS or str(found) in _INERT):
             self.refuse(f"it names {str(found)[:120]!r}")
         return found
 
@@ -264,6 +271,9 @@ class _Machine:
         arguments, called = self.pop(), self.pop()
         if not isinstance(called, Global) or not isinstance(arguments, tuple):
             self.refuse(f"it calls a {type(called).__name__}")
+        if str(called) in _INERT:
+            self.stack.append(Inert(str(called)))
+            return
         if str(called) not in _CALLS:
             self.refuse(f"it calls {str(called)[:120]!r}")
         self.copy(sum(len(value) for value in arguments if isinstance(value, dict | list | tuple)))
@@ -271,9 +281,10 @@ class _Machine:
 
     def new_object(self, _: Any) -> None:
         arguments, made = self.pop(), self.pop()
-        if not isinstance(made, Global) or not made.module.startswith("__torch__") or arguments != ():
+        inert = isinstance(made, Global) and str(made) in _INERT
+        if not isinstance(made, Global) or not (inert or made.module.startswith("__torch__")) or arguments != ():
             self.refuse(f"it makes an object of {_shown(made)}")
-        self.stack.append(ModuleAttributes(str(made)))
+        self.stack.append(Inert(str(made)) if inert else ModuleAttributes(str(made)))
 
     def build(self, _: Any) -> None:
         state = self.pop()
@@ -281,7 +292,9 @@ class _Machine:
         if isinstance(target, ModuleAttributes) and isinstance(state, dict):
             self.copy(len(state))
             target.attributes.update(state)
-        elif not (isinstance(target, dict) and isinstance(state, dict)):  # a state dict's notes on module versions
+            return
+        noted = isinstance(target, dict) and isinstance(state, dict)  # a state dict's notes on module versions
+        if not (noted or isinstance(target, Inert)):
             self.refuse(f"it sets the state of a {type(target).__name__}")
 
     def persistent(self, _: Any) -> None:
@@ -351,6 +364,16 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "torch.jit._pickle.restore_type_tag": _same,
 }
 """What a pickle may call, and what that does here."""
+
+_PATHS = ("PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+_INERT = frozenset(
+    (
+        *("argparse.Namespace", "collections.Counter", "_codecs.encode"),
+        *("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar"),
+        *(f"{module}.{name}" for module in ("pathlib", "pathlib._local") for name in _PATHS),
+    )
+)
+"""What training checkpoints hold beside the weights: options, paths, scores, states of schedulers."""
 
 _PLAIN_VALUES = frozenset(
     (

@@ -135,14 +135,11 @@ class _LegacyStorages:
 
 
 def _named_tensors(value: Any, path: Path, locate: Locate) -> dict[str, Tensor]:
-    """The weights among what a file holds: of a state dict, of a training checkpoint, or of a TorchScript module."""
+    """The tensors among what a file holds: a state dict, a training checkpoint around one, or a TorchScript module."""
     found = list(_walk(value, path))
     if isinstance(locate, _LegacyStorages):
         for _, tensor in found:
             locate.learn(tensor.storage)
-    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
-        prefix = "state_dict."
-        found = [(name.removeprefix(prefix), tensor) for name, tensor in found if name.startswith(prefix)]
     located: dict[str, tuple[int, int]] = {}
     tensors = {}
     for name, tensor in found:

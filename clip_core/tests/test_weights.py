@@ -85,6 +85,12 @@ def test_a_tower_is_found_without_its_prefix(tower):
         match_weights(specs, dict(bare, **{"encoder.layers.9.mlp.fc1.bias": (FLOAT32, (2,))}), "checkpoint")
 
 
+def test_weights_inside_something_else_are_sent_to_the_converter():
+    wrapped = {f"state_dict.{name}": value for name, value in LAYOUT.items()}
+    with pytest.raises(WeightMismatchError, match="`triclip convert` takes them out"):
+        match_weights(FULL, wrapped, "checkpoint")
+
+
 def test_the_other_tower_alone_is_a_mismatch():
     vision_only = {spec.name: (FLOAT32, spec.shape) for spec in weight_specs(DISTINCT.vision_config)}
     with pytest.raises(WeightMismatchError, match="missing"):

@@ -57,6 +57,7 @@ HF = Format(
     sharded=True,
     names=Names(scheme=TORCH),
     plain_names=_plain_names,
+    other_marks=tuple(_BARE_TOWERS),
     ignored=tuple(IGNORED_NAMES),
     write_file=write_tensors,
 )

@@ -1,6 +1,7 @@
 """open_clip checkpoints: directories of a hub, training checkpoints, models with a text tower of their own.
 
-The names are OpenAI's; training puts ``module.`` in front, ``CustomTextCLIP`` puts ``text.`` before the text tower.
+The names are OpenAI's; ``CustomTextCLIP`` puts ``text.`` before the text tower. Stable Diffusion keeps such text towers
+without the vision tower.
 """
 
 from __future__ import annotations
@@ -28,24 +29,26 @@ from weights_convert.formats.open_clip_config import MALFORMED, OPEN_CLIP_CONFIG
 from weights_convert.formats.openai import NAMES, OPENAI
 from weights_convert.model import Files, Model, full_config, json_text
 
-_PREFIXES = ("module.", "_orig_mod.")
 _OWN_TEXT_TOWER = "text."
 _RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}
 
 
 def _plain_names(container: Container) -> dict[str, Tensor]:
-    """The names without what training and custom text towers put in front."""
-    stored = dict(container.tensors)
-    for prefix in _PREFIXES:
-        if stored and all(name.startswith(prefix) for name in stored):
-            stored = {name.removeprefix(prefix): tensor for name, tensor in stored.items()}
+    """The names without what custom text towers put in front."""
     found: dict[str, Tensor] = {}
-    for name, tensor in stored.items():
+    for name, tensor in container.tensors.items():
         plain = name.removeprefix(_OWN_TEXT_TOWER)
         if plain in found:
             raise CheckpointFormatError(f"{container.path}: names {plain[:100]!r} twice, with and without 'text.'.")
         found[plain] = tensor
     return found
+
+
+def _is_own(container: Container) -> bool:
+    """Not OpenAI's, and not the text tower of a model whose vision tower is of another architecture."""
+    _, has_vision = OPEN_CLIP.towers(container)
+    other_vision = not has_vision and any(name.startswith("visual.") for name in container.tensors)
+    return not other_vision and not OPENAI.recognises(container)
 
 
 def _refuse(model: Model) -> None:
@@ -129,12 +132,13 @@ OPEN_CLIP = Format(
     files=(WeightFiles("open_clip_model.safetensors"), WeightFiles("open_clip_pytorch_model.bin")),
     names=NAMES,
     plain_names=_plain_names,
-    is_own=lambda container: not OPENAI.recognises(container),
+    is_own=_is_own,
     config=OPEN_CLIP_CONFIG,
     small_files=(OPEN_CLIP_CONFIG.name, *HUGGING_FACE_FILES),
     read_files=_read_files,
     company=_company,
     write_file=write_tensors,
     whole_models_only=True,
+    towers_are_read=True,
     refuse=_refuse,
 )

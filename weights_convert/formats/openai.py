@@ -15,7 +15,7 @@ from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.schemes import OPENAI_PROJECTION, TORCH
-from weights_convert.companions import hugging_face_company
+from weights_convert.companions import HUGGING_FACE_CONFIG, hugging_face_company
 from weights_convert.containers.opened import Container
 from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.format import Format
@@ -61,8 +61,11 @@ NAMES = Names(
 
 
 def _is_own(container: Container) -> bool:
-    """The training checkpoints of open_clip can have these names too."""
-    return container.kind == "torchscript" or not container.path.name.startswith("open_clip")
+    """Checkpoints of open_clip have these names too: what lies beside them tells, or what they are called."""
+    if HUGGING_FACE_CONFIG.name in container.extra:
+        return True
+    beside_open_clip = (container.path.parent / OPEN_CLIP_CONFIG.name).is_file()
+    return not beside_open_clip and (container.kind == "torchscript" or not container.path.name.startswith("open_clip"))
 
 
 def _refuse(model: Model) -> None:
@@ -104,7 +107,7 @@ OPENAI = Format(
     names=NAMES,
     ignored=("input_resolution", "context_length", "vocab_size", "*attn_mask"),  # that TorchScript stores as tensors
     is_own=_is_own,
-    config=OPEN_CLIP_CONFIG,  # beside open_clip's checkpoints of one GPU, which have OpenAI's names
+    config=OPEN_CLIP_CONFIG,  # a config.json beside a file of any name can be of anything
     small_files=(),
     read_files=lambda directory: {},  # what travels inside the archive is read with it
     write_file=_write_file,

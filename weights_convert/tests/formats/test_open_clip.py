@@ -39,6 +39,34 @@ def test_a_text_tower_given_twice_is_refused(in_format, tmp_path):
         inspect(tmp_path / "twice.pt", config=checkpoints.CONFIG)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_what_lies_beside_a_training_checkpoint_of_open_clip_is_read(in_format, tmp_path, prefix):
+    tensors = open_container(in_format["openai"]).tensors
+    write_torchscript(tmp_path / "epoch_3.pt", {f"{prefix}{name}": tensors[name] for name in tensors}, {})
+    described = json.loads((in_format["open_clip"] / "open_clip_config.json").read_text())
+    cfg = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({**described, "preprocess_cfg": cfg}))
+    done = convert(tmp_path / "epoch_3.pt", tmp_path / "out", to="hf")
+    assert done.source_format == "open_clip"
+    assert not any(note.startswith("preprocessor") for note in done.notes)
+    found = json.loads((tmp_path / "out/preprocessor_config.json").read_text())
+    assert (found["image_mean"], found["image_std"], found["resample"]) == ([0.5] * 3, [0.25] * 3, 2)
+    assert found["size"] == {"height": 28, "width": 28}
+
+
+def test_a_vision_tower_of_another_architecture_is_not_overlooked(in_format, tmp_path):
+    tensors = open_container(in_format["openai"]).tensors
+    other = {
+        name.replace("visual.transformer.resblocks", "visual.trunk.stages").replace(
+            "visual.ln_", "visual.norm_"
+        ): tensors[name]
+        for name in tensors
+    }
+    write_torchscript(tmp_path / "convnext.pt", other, {})
+    with pytest.raises(CheckpointFormatError, match="expected the weights of a CLIP model"):
+        inspect(tmp_path / "convnext.pt", config=checkpoints.CONFIG)
+
+
 def test_the_preprocessor_of_open_clip_has_the_size_of_the_model(in_format, tmp_path):
     shutil.copytree(in_format["open_clip"], tmp_path / "in")
     path = tmp_path / "in/open_clip_config.json"
