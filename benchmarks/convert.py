@@ -5,8 +5,8 @@ ViT-L/14's sizes with random weights, 1.7 GB. ``cp`` and the conversion are proc
 ratio is the median over the turns, and both end with the file on the disk (``sync``). A conversion reads its result
 back and compares digests, as it does unless told otherwise; the last column is the ratio without that.
 
-Memory is the peak resident set of the process and of those it starts, above that of a bare interpreter. The pages of
-the mapped source count, though they can be dropped at any time. The aim is at most twice the largest tensor and 64 MB.
+Memory is the peak resident set of the process and of those it starts, above that of a bare interpreter. The aim is at
+most twice the largest tensor and 64 MB.
 """
 
 from __future__ import annotations

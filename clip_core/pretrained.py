@@ -185,6 +185,7 @@ class PretrainedModel:
 
         Raises:
             CheckpointNotFoundError, CheckpointFormatError, ConfigError: the checkpoint is not there or broken.
+            CheckpointError: it was written over while it was read; one that is replaced as a whole is read as it was.
             WeightMismatchError: the weights are not those of the configuration.
         """
         directory = resolve_checkpoint(
@@ -203,7 +204,9 @@ class PretrainedModel:
         config = None if config is None else cls.checked_config(config)
         loaded = load_checkpoint(Path(directory), cls.config_class, projection=cls.has_projection, config=config)
         dtype = loaded.dtype if str(dtype) == "auto" else dtype
-        return cls(loaded.config, dtype=dtype, weights=loaded.weights)  # type: ignore[call-arg]  # of the backend's
+        model = cls(loaded.config, dtype=dtype, weights=loaded.weights)  # type: ignore[call-arg]  # of the backend's
+        loaded.check_unchanged()
+        return model
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE

@@ -84,6 +84,8 @@ def diff(
             identical += largest is None and left.dtype == right.dtype
         if advance:
             advance(left.nbytes)
+    a.check_unchanged()
+    b.check_unchanged()
     return Difference(
         formats=(a.format.name, b.format.name),
         only_first=sorted(mine.keys() - theirs.keys()),

@@ -95,7 +95,8 @@ def convert(
 
     Raises:
         InputError: an option that is not possible, or a model that the target cannot express.
-        CheckpointError: the source cannot be read (see `open_source`), or the result was not what it should be.
+        CheckpointError: the source cannot be read (see `open_source`) or changed meanwhile, or the result was not what
+            it should be.
     """
     target = _target(to, dtype, max_shard_size, verify)
     shard_bytes = parse_size(max_shard_size or DEFAULT_MAX_SHARD_SIZE)
@@ -131,6 +132,7 @@ def convert(
             if verify == "outputs":
                 differences = check_outputs(opened.model, written, backends, exact=dtype == "keep")
                 done = replace(done, output_differences=differences)
+        opened.check_unchanged()
     return replace(done, source_sha256=before.digest(), sha256=after.digest(), verified=verify != "none")
 
 

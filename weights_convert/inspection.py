@@ -65,6 +65,7 @@ def inspect(
     weights = source.model.weights
     total = sum(tensor.nbytes for tensor in weights.values())
     manifest = weights_manifest(weights, *([progress(total)] if progress else []))
+    source.check_unchanged()
     return Inspection(
         path=str(source.path),
         format=source.format.name,

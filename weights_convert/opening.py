@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from clip_core.checkpoint.files import finish_switch
+from clip_core.checkpoint.files import JOURNAL, finish_switch
 from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.sources import Fingerprints
 from clip_core.checkpoint.tensors import Tensor
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
+from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, CLIPError
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files
 from weights_convert.configuration import find_config
@@ -21,12 +22,14 @@ from weights_convert.formats import FORMATS
 from weights_convert.formats.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
 from weights_convert.pipelines import clip_folders, tokenizer_folder
-from weights_convert.wrapping import unwrapped
+from weights_convert.wrapping import Unwrapped, unwrapped
 
 _FILES = tuple(files for format_ in FORMATS.values() for files in format_.files)
 _USUAL = tuple(dict.fromkeys((*(files.whole for files in _FILES), *(files.index for files in _FILES if files.index))))
 _RESNET = re.compile(r"(?:^|\.)visual\.layer1\.")
 _FOREIGN = tuple(form for format_ in FORMATS.values() if format_ is not HF for form in format_.downloads)
+_COMPANY = frozenset({JOURNAL, *(name for format_ in FORMATS.values() for name in format_.small_files)})
+"""Names of files beside the weights that say what these mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Source:
         model: its configuration, weights and small files.
         config_origin: where the configuration came from.
         notes: what a person should know of how it was read.
+        seen: its files as they were opened.
     """
 
     path: Path
@@ -47,7 +51,12 @@ class Source:
     kind: str
     model: Model
     config_origin: str
+    seen: Fingerprints
     notes: tuple[str, ...] = ()
+
+    def check_unchanged(self) -> None:
+        """To be called when all has been read that is wanted: raises `CheckpointError` if any of its files changed."""
+        self.seen.check()
 
 
 def open_source(
@@ -57,7 +66,7 @@ def open_source(
     key: str | None = None,
     prefix: str | None = None,
 ) -> Source:
-    """Opens a checkpoint; no weights are read yet.
+    """Opens a checkpoint; no weights are read yet, and its files stay open until nothing refers to its weights.
 
     Args:
         path: a file, a directory, or a name that `clip_core.resolve_checkpoint` finds.
@@ -68,10 +77,25 @@ def open_source(
     Raises:
         CheckpointNotFoundError: nothing there.
         CheckpointFormatError: broken, of no known format, of several at once, or with several models to choose from.
+        CheckpointError: a file of it was replaced or written to meanwhile.
         ConfigError: no configuration, and shapes do not tell enough; the message says what to do.
         WeightMismatchError: the weights are not those of the configuration.
     """
-    alone = unwrapped(open_container(find_weights(path)), key, prefix)
+    weights = find_weights(path)
+    folders = [weights.parent, *filter(None, [tokenizer_folder(weights.parent)])]
+    seen = Fingerprints([weights, *(folder / name for folder in folders for name in _COMPANY)])
+    try:
+        container = open_container(weights)
+        seen.add(container.sources)
+        source = _recognised(unwrapped(container, key, prefix), config, seen)
+    except CLIPError:
+        seen.check()  # then that is why
+        raise
+    seen.check()
+    return source
+
+
+def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None, seen: Fingerprints) -> Source:
     container = alone.container
     format_ = recognise(container)
     found, rest = format_.read(container)
@@ -84,6 +108,7 @@ def open_source(
         kind=container.kind,
         model=model,
         config_origin=known.origin,
+        seen=seen,
         notes=alone.notes,
     )
 

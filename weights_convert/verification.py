@@ -67,6 +67,7 @@ def verify(
 
     Raises:
         CheckpointNotFoundError: nothing there.
+        CheckpointError: it was replaced or written to meanwhile.
         InputError, MissingExtraError: no such backend, or not installed.
     """
     chosen = choose_backends(backends) if backends or installed_backends() else ()
@@ -93,6 +94,7 @@ def verify(
             differences[f"{chosen[0]}-{other}"] = compared(outputs[chosen[0]], outputs[other])
         except CheckpointError as error:
             problems.append(f"{chosen[0]} and {other}: {error}")
+    source.check_unchanged()
     return Verification(
         path=str(source.path),
         format=source.format.name,

@@ -1,18 +1,18 @@
 """Checkpoint directories in the Hugging Face layout: ``config.json`` and ``model.safetensors``, or shards and an index.
 
-Reading maps the files into memory; ``pytorch_model.bin``, the older form of the weights, is read too. Writing goes to
-temporary names, and all files of a save take their places at one moment, so that a save killed at any moment leaves the
-old checkpoint or the new one, whole.
+Files are opened together and read, a weight at a time, from what was opened; ``pytorch_model.bin``, the older form of
+the weights, too. Writing goes to temporary names, and all files of a save take their places at one moment, so that a
+save killed at any moment leaves the old checkpoint or the new one, whole.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.files import FileSwitch, finish_switch, read_json
+from clip_core.checkpoint.files import JOURNAL, FileSwitch, finish_switch, read_json
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
+from clip_core.checkpoint.sources import Fingerprints, SourceFile, changed
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
-from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, weights_file
+from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, WEIGHTS, WeightSources, open_weights
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError, InputTypeError
+from clip_core.errors import CheckpointFormatError, CLIPError, InputError, InputTypeError
 from clip_core.weights import Layout, match_weights, weight_specs
 
 DEFAULT_MAX_SHARD_SIZE = "5GB"
+CONFIG_FILE = "config.json"
+_ATTEMPTS, _PAUSE = 9, 0.001  # seconds, doubled every time: half a second, in which any saver has made its renames
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -80,47 +83,42 @@ def layout_of(weights: Mapping[str, Any]) -> Layout:
 
 
 class StoredWeights(LazyWeights):
-    """The weights of a checkpoint directory, under their stored names, mapped from the files.
+    """The weights of a checkpoint directory, under their stored names, read from files that stay open.
 
     These are safetensors files or, where there are none, ``pytorch_model.bin``, which is read without executing any of
-    it; both in one piece or in shards.
+    it; both in one piece or in shards. The files are closed when neither this nor one of its tensors is referred to.
+
+    Args:
+        directory: the checkpoint.
+        sources: its files, if they are open already.
 
     Raises:
         CheckpointNotFoundError: the directory holds neither, or a shard of the index is missing.
         CheckpointFormatError: a file is corrupt, or index and shards disagree.
     """
 
-    def __init__(self, directory: Path) -> None:
-        path = weights_file(directory)
-        if path is None:
-            raise CheckpointNotFoundError(_no_weights_message(directory))
-        super().__init__(_open_shards(path) if path.suffix == ".json" else _open_file(path))
+    def __init__(self, directory: Path, sources: WeightSources | None = None) -> None:
+        opened = open_weights(directory) if sources is None else sources
+        files = {name: _tensors(source) for name, source in opened.files.items()}
+        if opened.weight_map is None:
+            super().__init__(files[opened.path.name])
+            return
+        _check_index(opened.path, opened.weight_map, files)
+        super().__init__({name: files[file][name] for name, file in opened.weight_map.items()})
 
 
-def _open_file(path: Path) -> Mapping[str, Tensor]:
-    if path.suffix == ".safetensors":
-        file = SafetensorsFile(path)  # keeps its mapping: a save meanwhile changes nothing for who reads
-        return {name: Tensor(at.dtype, at.shape, partial(file.__getitem__, name)) for name, at in file.entries.items()}
-    return read_torch_file(path)[0]
+def _tensors(source: SourceFile) -> Mapping[str, Tensor]:
+    if source.path.suffix == ".safetensors":
+        return SafetensorsFile(source).tensors
+    return read_torch_file(source)[0]
 
 
-def _open_shards(index: Path) -> dict[str, Tensor]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise CheckpointFormatError(f"{index}: expected a 'weight_map' from weight name to file name.")
-    outside = sorted({file for file in weight_map.values() if Path(file).name != file or len(file) > 255})
-    if outside:
-        raise CheckpointFormatError(f"{index}: expected file names in the same directory, got {outside[0][:100]!r}.")
-    missing = sorted({file for file in weight_map.values() if not (index.parent / file).is_file()})
-    if missing:
-        raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing)}.")
-    shards = {file: _open_file(index.parent / file) for file in sorted(set(weight_map.values()))}
+def _check_index(index: Path, weight_map: Mapping[str, str], files: Mapping[str, Mapping[str, Tensor]]) -> None:
     listed = {(name, file) for name, file in weight_map.items()}
-    held = {(name, file) for file, shard in shards.items() for name in shard}
+    held = {(name, file) for file, tensors in files.items() for name in tensors}
     for name, file in sorted(listed ^ held):
         where = "the index only" if (name, file) in listed else "the file only"
         raise CheckpointFormatError(f"{index}: {name!r} of {file} is in {where}. Fetch or save the files again.")
-    return {name: shards[file][name] for name, file in weight_map.items()}
 
 
 @dataclass(frozen=True)
@@ -130,15 +128,22 @@ class LoadedCheckpoint:
     Attributes:
         config: of the full model or of the tower that was asked for.
         weights: those of the configuration, by their names in the shared scheme, in the order of the weight table.
+        sources: the files that the weights are read from.
     """
 
     config: Any
     weights: LazyWeights
+    sources: tuple[SourceFile, ...] = ()
 
     @property
     def dtype(self) -> str:
         """The dtype that most bytes of the weights have."""
         return _common_dtype(self.weights.layout())
+
+    def check_unchanged(self) -> None:
+        """Raises `CheckpointError` if weights were written over in their file; to be called when all have been read."""
+        for source in self.sources:
+            source.check_unchanged()
 
 
 def load_checkpoint(
@@ -150,6 +155,9 @@ def load_checkpoint(
 ) -> LoadedCheckpoint:
     """Opens a checkpoint directory for a model class of any backend; no weights are read yet.
 
+    Configuration and weights are those that lay there at one moment. Weights that are read later come from the files
+    that were opened then, even if others have taken their names; see `LoadedCheckpoint.check_unchanged`.
+
     A save in it that was killed in the midst of its renames is completed.
 
     Args:
@@ -159,23 +167,41 @@ def load_checkpoint(
 
     Raises:
         CheckpointNotFoundError, CheckpointFormatError, ConfigError: as the parts raise them.
+        CheckpointError: the checkpoint is replaced faster than it can be opened.
         WeightMismatchError: the weights are not those of the configuration, or quantised.
     """
-    finish_switch(directory)
-    config = config_class.from_directory(directory) if config is None else config
-    stored = StoredWeights(directory)
-    specs = weight_specs(config, projection=projection)
+
+    def open_files() -> tuple[Any, WeightSources]:
+        return config_class.from_directory(directory) if config is None else config, open_weights(directory)
+
+    config_, sources = _opened_together(directory, open_files)
+    stored = StoredWeights(directory, sources)
+    specs = weight_specs(config_, projection=projection)
     names = match_weights(specs, stored.layout(), str(directory))
-    return LoadedCheckpoint(
-        config, LazyWeights({spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs})
-    )
+    weights = {spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs}
+    return LoadedCheckpoint(config_, LazyWeights(weights), tuple(sources.files.values()))
 
 
-def _no_weights_message(directory: Path) -> str:
-    foreign = ("open_clip*.bin", "*.h5", "*.msgpack", "*.pt", "*.ckpt", "open_clip_*.safetensors")
-    others = sorted(file.name for pattern in foreign for file in directory.glob(pattern))
-    hint = f"It holds {', '.join(others)}: convert that with `triclip convert`." if others else "Fetch it whole."
-    return f"{directory}: expected {SINGLE_FILE}, pytorch_model.bin or an index of shards, found none. {hint}"
+def _opened_together(directory: Path, open_files: Callable[[], tuple[Any, WeightSources]]) -> tuple[Any, WeightSources]:
+    """What ``open_files`` gives, at a moment at which all that it opens lay in the directory.
+
+    A save could come between the first file and the last: then they are opened once more. No file can come back
+    unnoticed, for an inode that is open is given to no other file.
+    """
+    for attempt in range(_ATTEMPTS):
+        finish_switch(directory)
+        seen = Fingerprints(directory / name for name in (JOURNAL, CONFIG_FILE, *WEIGHTS))
+        try:
+            config, sources = open_files()
+        except CLIPError:
+            if not seen.changed():
+                raise
+        else:
+            seen.add(sources.files.values())
+            if not seen.changed():
+                return config, sources
+        time.sleep(_PAUSE * 2**attempt)
+    raise changed(directory)
 
 
 def save_checkpoint(
@@ -207,7 +233,7 @@ def save_checkpoint(
         for file, names in zip(files, shards, strict=True):
             part = {name: layout[name] for name in names}
             write_safetensors(switch.write(file), part, _in_order(part, weights), {"format": "pt"})
-        switch.write("config.json").write_text(config_text(config, architecture, layout), encoding="utf-8")
+        switch.write(CONFIG_FILE).write_text(config_text(config, architecture, layout), encoding="utf-8")
         if len(shards) > 1:
             switch.write(INDEX_FILE).write_text(_index_text(files, shards, layout), encoding="utf-8")
         switch.remove(_weight_files(directory) - set(switch.renames.values()))

@@ -1,8 +1,8 @@
-"""Reading and writing safetensors files with NumPy alone: memory-mapped, one tensor at a time, bfloat16 included.
+"""Reading and writing safetensors files with NumPy alone, one tensor at a time, bfloat16 included.
 
 The format is a little-endian 64-bit header length, a JSON header and the tensors' bytes. The safetensors package reads
-and writes whole files through a copy of each tensor; here an array is a view of the mapped file, and a file is written
-tensor by tensor, so that a checkpoint never needs more memory than its largest tensor.
+and writes whole files; here a tensor is read when it is asked for, and a file is written tensor by tensor, so that a
+checkpoint never needs more memory than its largest tensor.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
+from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.tensors import Tensor
+from clip_core.errors import CheckpointError, CheckpointFormatError
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -49,10 +51,10 @@ class TensorEntry:
 
 
 class SafetensorsFile(Mapping[str, NDArray[Any]]):
-    """A safetensors file as a mapping from name to read-only array (a view of the mapped file).
+    """A safetensors file as a mapping from name to read-only array, which is read when it is asked for.
 
     Args:
-        path: the file.
+        file: its path, or the file if it is open already.
 
     Attributes:
         entries: dtype, shape and byte range of each tensor, in the order of the header.
@@ -63,26 +65,22 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
         CheckpointFormatError: truncated, corrupt, overlapping or out-of-range tensors, unknown dtype.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            size = path.stat().st_size
-            with open(path, "rb") as file:
-                header, data_start = self._read_header(file, size)
-        except FileNotFoundError:
-            raise CheckpointNotFoundError(f"{path}: no such file.") from None
-        except OSError as error:
-            if isinstance(error, CheckpointError):
-                raise
-            raise CheckpointError(f"{path}: cannot be read: {error}") from error
+    def __init__(self, file: Path | SourceFile) -> None:
+        self.source = file if isinstance(file, SourceFile) else SourceFile(file)
+        self.path, size = self.source.path, self.source.size
+        header, data_start = self._read_header(size)
         self.metadata = self._read_metadata(header)
         self.entries = {name: self._read_entry(name, entry, data_start, size) for name, entry in header.items()}
         self._check_coverage(data_start, size)
-        self._bytes: NDArray[np.uint8] = np.memmap(path, np.uint8, mode="r")
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by name, for which the file stays open."""
+        return {name: self.source.tensor(at.start, at.dtype, at.shape) for name, at in self.entries.items()}
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         entry = self.entries[name]
-        return self._bytes[entry.start : entry.stop].view(entry.dtype).reshape(entry.shape).view(np.ndarray)
+        return self.source.tensor(entry.start, entry.dtype, entry.shape).read()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.entries)
@@ -93,10 +91,10 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
     def _broken(self, problem: str) -> CheckpointFormatError:
         return CheckpointFormatError(f"{self.path}: not a whole safetensors file: {problem}. Fetch or save it again.")
 
-    def _read_header(self, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    def _read_header(self, size: int) -> tuple[dict[str, Any], int]:
         if size < 8:
             raise self._broken(f"expected at least 8 bytes, got {size}")
-        start = file.read(8)
+        start = self.source.read(0, 8)
         if start == b"version ":
             raise self._broken("it is a Git LFS pointer to the file (run git lfs pull)")
         length = int.from_bytes(start, "little")
@@ -106,7 +104,7 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
             )
         try:
             header = json.loads(
-                file.read(length), object_pairs_hook=self._without_duplicates, parse_int=self._bounded_int
+                self.source.read(8, length), object_pairs_hook=self._without_duplicates, parse_int=self._bounded_int
             )
         except CheckpointFormatError:
             raise

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.errors import InputError
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -30,7 +29,7 @@ class Tensor:
 
     Attributes:
         dtype, shape: of the array.
-        read: maps or reads the array; nothing is kept, so the caller decides how long it stays in memory.
+        read: reads the array; nothing is kept, so the caller decides how long it stays in memory.
     """
 
     dtype: DType
@@ -94,20 +93,6 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 def constant(value: Array) -> Tensor:
     """An array that is in memory already."""
     return Tensor(value.dtype, value.shape, lambda: value)
-
-
-def mapped(path: Path, offset: int, dtype: DType, shape: Shape) -> Tensor:
-    """The tensor whose bytes lie at ``offset`` of a file; mapped while it is used, so that memory is given back."""
-
-    def read() -> Array:
-        if math.prod(shape) == 0:
-            return np.empty(shape, dtype)
-        try:
-            return np.memmap(path, dtype, "r", offset, shape).view(np.ndarray)
-        except (OSError, ValueError) as error:
-            raise CheckpointFormatError(f"{path}: cannot be read any more: {error}. It changed meanwhile.") from error
-
-    return Tensor(dtype, shape, read)
 
 
 def row_major(shape: Shape) -> Shape:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from clip_core.checkpoint.restricted_pickle import ModuleAttributes, Storage, StridedTensor, read_pickle
-from clip_core.checkpoint.tensors import Array, Tensor, mapped, row_major
+from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.tensors import Array, Tensor, row_major
 from clip_core.checkpoint.zip_archive import ZipArchive
 from clip_core.errors import CheckpointFormatError
 
@@ -25,7 +27,7 @@ Locate = Callable[[Storage], tuple[int, int]]
 """From a storage to its byte offset in the file and its size in bytes."""
 
 
-def read_torch_file(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
+def read_torch_file(source: SourceFile) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
     """The weights of a torch file, without running any of it.
 
     Returns:
@@ -34,18 +36,17 @@ def read_torch_file(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bo
     Raises:
         CheckpointFormatError: the file is cut or corrupt, or asks for more than numbers, containers and tensors.
     """
-    with open(path, "rb") as file:
-        magic = file.read(4)
+    magic = source.read(0, 4)
     if magic == b"vers":
-        raise CheckpointFormatError(f"{path}: a pointer of Git LFS, not the weights. Run `git lfs pull`.")
+        raise CheckpointFormatError(f"{source.path}: a pointer of Git LFS, not the weights. Run `git lfs pull`.")
     if magic == b"PK\3\4":
-        return _read_archive(path)
-    value, locate = _read_legacy(path)
-    return _named_tensors(value, path, locate), {}, False
+        return _read_archive(source)
+    value, locate = _read_legacy(source)
+    return _named_tensors(value, source, locate), {}, False
 
 
-def _read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
-    archive = ZipArchive(path)
+def _read_archive(source: SourceFile) -> tuple[dict[str, Tensor], dict[str, bytes], bool]:
+    path, archive = source.path, ZipArchive(source)
     if "byteorder" in archive.entries and archive.read("byteorder") != b"little":
         raise CheckpointFormatError(f"{path}: expected little-endian numbers. Save it again on a usual computer.")
 
@@ -55,48 +56,44 @@ def _read_archive(path: Path) -> tuple[dict[str, Tensor], dict[str, bytes], bool
             raise CheckpointFormatError(f"{path}: has no data for the storage {storage.key[:40]!r}. Fetch it again.")
         return entry.offset, entry.size
 
-    value = _unpickled(archive, path)
+    value = _unpickled(archive)
     travelling = [name for name in archive.entries if name.startswith(EXTRA)]
     if sum(archive.entries[name].size for name in travelling) > _MAX_EXTRA_BYTES:
         raise CheckpointFormatError(f"{path}: more than {_MAX_EXTRA_BYTES} bytes travel inside beside the weights.")
     extra = {name.removeprefix(EXTRA): archive.read(name) for name in travelling}
-    return _named_tensors(value, path, locate), extra, "constants.pkl" in archive.entries
+    return _named_tensors(value, source, locate), extra, "constants.pkl" in archive.entries
 
 
-def _unpickled(archive: ZipArchive, path: Path) -> Any:
+def _unpickled(archive: ZipArchive) -> Any:
     if "data.pkl" not in archive.entries:
-        raise CheckpointFormatError(f"{path}: a zip archive, but not one of torch: it has no data.pkl.")
-    entry = archive.entries["data.pkl"]
-    with open(path, "rb") as file:
-        file.seek(entry.offset)
-        return read_pickle(file, str(path))
+        raise CheckpointFormatError(f"{archive.path}: a zip archive, but not one of torch: it has no data.pkl.")
+    stream = archive.source.stream()
+    stream.seek(archive.entries["data.pkl"].offset)
+    return read_pickle(stream, str(archive.path))
 
 
-def _read_legacy(path: Path) -> tuple[Any, Locate]:
+def _read_legacy(source: SourceFile) -> tuple[Any, Locate]:
     """The stream of torch before 1.6: five pickles, then each storage as its size and its bytes."""
-    with open(path, "rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        if read_pickle(file, str(path)) != _LEGACY_MAGIC:
-            raise CheckpointFormatError(
-                f"{path}: a pickle, but not of torch. Save the model's state_dict with torch.save or as safetensors."
-            )
-        system = [read_pickle(file, str(path)) for _ in range(2)]
-        if system[0] != _LEGACY_PROTOCOL or not isinstance(system[1], dict) or not system[1].get("little_endian"):
-            raise CheckpointFormatError(f"{path}: an unknown version of torch's stream, or big-endian numbers.")
-        value = read_pickle(file, str(path))
-        keys = read_pickle(file, str(path))
-        start = file.tell()
+    path, stream = source.path, source.stream()
+    if read_pickle(stream, str(path)) != _LEGACY_MAGIC:
+        raise CheckpointFormatError(
+            f"{path}: a pickle, but not of torch. Save the model's state_dict with torch.save or as safetensors."
+        )
+    system = [read_pickle(stream, str(path)) for _ in range(2)]
+    if system[0] != _LEGACY_PROTOCOL or not isinstance(system[1], dict) or not system[1].get("little_endian"):
+        raise CheckpointFormatError(f"{path}: an unknown version of torch's stream, or big-endian numbers.")
+    value = read_pickle(stream, str(path))
+    keys = read_pickle(stream, str(path))
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise CheckpointFormatError(f"{path}: its list of storages is malformed. Fetch it again.")
-    return value, _LegacyStorages(path, keys, start, size)
+    return value, _LegacyStorages(source, keys, stream.tell())
 
 
 class _LegacyStorages:
     """Finds storages in the stream: their sizes in bytes are known only from the tensors that use them."""
 
-    def __init__(self, path: Path, keys: list[str], start: int, size: int) -> None:
-        self.path, self.keys, self.start, self.size = path, keys, start, size
+    def __init__(self, source: SourceFile, keys: list[str], start: int) -> None:
+        self.source, self.path, self.keys, self.start = source, source.path, keys, start
         self.item_sizes: dict[str, int] = {}
         self.places: dict[str, tuple[int, int]] = {}
 
@@ -111,11 +108,10 @@ class _LegacyStorages:
 
     def _find_all(self) -> Iterator[tuple[str, tuple[int, int]]]:
         position = self.start
-        with open(self.path, "rb") as file:
-            for key in self.keys:
-                size = self._count(file, position) * self._item_size(key)
-                yield key, (position + 8, size)
-                position += 8 + size
+        for key in self.keys:
+            size = self._count(position) * self._item_size(key)
+            yield key, (position + 8, size)
+            position += 8 + size
 
     def learn(self, storage: Storage) -> None:
         """Remembers the size of the elements of a storage that a tensor uses."""
@@ -126,16 +122,16 @@ class _LegacyStorages:
             raise CheckpointFormatError(f"{self.path}: the storage {key[:40]!r} belongs to no tensor. Fetch it again.")
         return self.item_sizes[key]
 
-    def _count(self, file: BinaryIO, position: int) -> int:
-        file.seek(position)
-        count = int.from_bytes(file.read(8), "little")
-        if position + 8 + count > self.size:
+    def _count(self, position: int) -> int:
+        count = int.from_bytes(self.source.read(position, 8), "little")
+        if position + 8 + count > self.source.size:
             raise CheckpointFormatError(f"{self.path}: cut: a storage of {count} elements begins at byte {position}.")
         return count
 
 
-def _named_tensors(value: Any, path: Path, locate: Locate) -> dict[str, Tensor]:
+def _named_tensors(value: Any, source: SourceFile, locate: Locate) -> dict[str, Tensor]:
     """The tensors among what a file holds: a state dict, a training checkpoint around one, or a TorchScript module."""
+    path = source.path
     found = list(_walk(value, path))
     if isinstance(locate, _LegacyStorages):
         for _, tensor in found:
@@ -148,7 +144,7 @@ def _named_tensors(value: Any, path: Path, locate: Locate) -> dict[str, Tensor]:
         storage = tensor.storage
         if storage.key not in located:
             located[storage.key] = locate(storage)
-        tensors[name] = _lazy(tensor, path, *located[storage.key])
+        tensors[name] = _lazy(tensor, source, *located[storage.key])
     return tensors
 
 
@@ -169,16 +165,18 @@ def _walk(value: Any, path: Path) -> Iterator[tuple[str, StridedTensor]]:
             pending.extend(reversed(nested))
 
 
-def _lazy(tensor: StridedTensor, path: Path, offset: int, size: int) -> Tensor:
+def _lazy(tensor: StridedTensor, source: SourceFile, start: int, size: int) -> Tensor:
     dtype, count = tensor.storage.dtype, tensor.storage.size
     if count * dtype.itemsize > size:
-        raise CheckpointFormatError(f"{path}: cut: a storage of {count * dtype.itemsize} bytes has only {size}.")
-    if tensor.strides == row_major(tensor.shape) or np.prod(tensor.shape) <= 1:
-        return mapped(path, offset + tensor.offset * dtype.itemsize, dtype, tensor.shape)
-    whole = mapped(path, offset + tensor.offset * dtype.itemsize, dtype, (count - tensor.offset,))
+        raise CheckpointFormatError(f"{source.path}: cut: a storage of {count * dtype.itemsize} bytes has only {size}.")
+    offset = start + tensor.offset * dtype.itemsize
+    if tensor.strides == row_major(tensor.shape) or math.prod(tensor.shape) <= 1:
+        return source.tensor(offset, dtype, tensor.shape)
+    last = sum((length - 1) * stride for length, stride in zip(tensor.shape, tensor.strides, strict=True))
+    span = source.tensor(offset, dtype, (last + 1,))
 
     def read() -> Array:
         strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
-        return np.lib.stride_tricks.as_strided(whole.read(), tensor.shape, strides, writeable=False)
+        return np.lib.stride_tricks.as_strided(span.read(), tensor.shape, strides, writeable=False)
 
     return Tensor(dtype, tensor.shape, read)

@@ -1,13 +1,14 @@
-"""Zip archives as torch writes them: stored entries that are mapped where they lie, checked before they are touched."""
+"""Zip archives as torch writes them: stored entries that are read where they lie, checked before they are touched."""
 
 from __future__ import annotations
 
 import struct
 import zipfile
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import NoReturn
 
+from clip_core.checkpoint.sources import SourceFile
 from clip_core.errors import CheckpointFormatError
 
 MAX_ENTRIES = 200_000
@@ -31,7 +32,7 @@ class ZipArchive:
     """The entries of an archive below its top folder, by their path there.
 
     Args:
-        path: the file.
+        source: the file.
 
     Attributes:
         entries: the stored entries. Compressed ones, such as the program text of TorchScript, are not listed: torch
@@ -42,11 +43,11 @@ class ZipArchive:
             that leads outside; a table of contents that contradicts the entries.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, source: SourceFile) -> None:
+        self.source, self.path = source, source.path
         try:
             self._check_directory_size()
-            with zipfile.ZipFile(path) as archive:
+            with zipfile.ZipFile(source.stream()) as archive:
                 infos = archive.infolist()
                 directory_start = archive.start_dir
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError, EOFError) as error:
@@ -67,9 +68,7 @@ class ZipArchive:
         entry = self.entries[name]
         if entry.size > MAX_READ_BYTES:
             self._refuse(f"its entry {name!r} claims {entry.size} bytes, more than {MAX_READ_BYTES}")
-        with open(self.path, "rb") as file:
-            file.seek(entry.offset)
-            return file.read(entry.size)
+        return self.source.read(entry.offset, entry.size)
 
     def _broken(self, problem: str) -> CheckpointFormatError:
         return CheckpointFormatError(f"{self.path}: not a whole torch archive: {problem}. Fetch or save it again.")
@@ -79,19 +78,15 @@ class ZipArchive:
 
     def _check_directory_size(self) -> None:
         """Bounds what `zipfile` reads at once, by what the end of the archive says; that is what `zipfile` goes by."""
-        with open(self.path, "rb") as file:
-            file_size = file.seek(0, 2)
-            file.seek(max(0, file_size - _LARGEST_END))
-            end = file.read()
-            position = end.rfind(b"PK\5\6")
-            if position < 0:
-                return  # no archive: zipfile says so
-            (size,) = struct.unpack_from("<L", end, position + 12)
-            if size == 0xFFFFFFFF and position >= _ZIP64_LOCATOR.size:
-                signature, _, start, _ = _ZIP64_LOCATOR.unpack_from(end, position - _ZIP64_LOCATOR.size)
-                if signature == b"PK\6\7" and start + 48 <= file_size:
-                    file.seek(start + 40)
-                    (size,) = struct.unpack("<Q", file.read(8))
+        end = self.source.read(max(0, self.source.size - _LARGEST_END), _LARGEST_END)
+        position = end.rfind(b"PK\5\6")
+        if position < 0:
+            return  # no archive: zipfile says so
+        (size,) = struct.unpack_from("<L", end, position + 12)
+        if size == 0xFFFFFFFF and position >= _ZIP64_LOCATOR.size:
+            signature, _, start, _ = _ZIP64_LOCATOR.unpack_from(end, position - _ZIP64_LOCATOR.size)
+            if signature == b"PK\6\7" and start + 48 <= self.source.size:
+                (size,) = struct.unpack("<Q", self.source.read(start + 40, 8))
         if size > _MAX_DIRECTORY_BYTES:
             self._refuse(f"its table of contents has {size} bytes, more than {_MAX_DIRECTORY_BYTES}")
 
@@ -111,27 +106,31 @@ class ZipArchive:
     def _locate(self, infos: list[zipfile.ZipInfo], directory_start: int) -> dict[str, StoredEntry]:
         entries = {}
         end = 0
-        with open(self.path, "rb") as file:
-            for info in sorted(infos, key=lambda info: info.header_offset):
-                if info.header_offset < end:
-                    self._refuse(f"its entry {info.filename[:100]!r} overlaps another")
-                file.seek(info.header_offset)
-                header = file.read(_LOCAL_HEADER.size)
-                if len(header) < _LOCAL_HEADER.size:
-                    self._refuse(f"its entry {info.filename[:100]!r} lies beyond the end")
-                signature, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-                local_name = file.read(name_length).decode("utf-8", "replace")
-                if signature != b"PK\3\4" or local_name != info.orig_filename or method != info.compress_type:
-                    self._refuse(f"its entry {info.filename[:100]!r} is not what the table of contents says")
-                if (flags | info.flag_bits) & _ENCRYPTED:
-                    self._refuse(f"its entry {info.filename[:100]!r} is encrypted")
-                offset = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-                end = offset + info.compress_size
-                if end > directory_start:
-                    self._refuse(f"its entry {info.filename[:100]!r} ends at byte {end}, behind the last")
-                if info.compress_type == zipfile.ZIP_STORED:
-                    if info.compress_size != info.file_size:
-                        self._refuse(f"its entry {info.filename[:100]!r} has two sizes")
-                    below_top = "/".join(PurePosixPath(info.filename).parts[1:])
-                    entries[below_top] = StoredEntry(offset, info.file_size)
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            if info.header_offset < end:
+                self._refuse(f"its entry {info.filename[:100]!r} overlaps another")
+            offset = self._content_offset(info)
+            end = offset + info.compress_size
+            if end > directory_start:
+                self._refuse(f"its entry {info.filename[:100]!r} ends at byte {end}, behind the last")
+            if info.compress_type == zipfile.ZIP_STORED:
+                if info.compress_size != info.file_size:
+                    self._refuse(f"its entry {info.filename[:100]!r} has two sizes")
+                below_top = "/".join(PurePosixPath(info.filename).parts[1:])
+                entries[below_top] = StoredEntry(offset, info.file_size)
         return entries
+
+    def _content_offset(self, info: zipfile.ZipInfo) -> int:
+        """Where the bytes of an entry begin, if what stands before them agrees with the table of contents."""
+        header = self.source.read(info.header_offset, _LOCAL_HEADER.size)
+        if len(header) < _LOCAL_HEADER.size:
+            self._refuse(f"its entry {info.filename[:100]!r} lies beyond the end")
+        signature, _, flags, method, *_, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        name_start = info.header_offset + _LOCAL_HEADER.size
+        local_name = self.source.read(name_start, name_length).decode("utf-8", "replace")
+        if signature != b"PK\3\4" or local_name != info.orig_filename or method != info.compress_type:
+            self._refuse(f"its entry {info.filename[:100]!r} is not what the table of contents says")
+        if (flags | info.flag_bits) & _ENCRYPTED:
+            self._refuse(f"its entry {info.filename[:100]!r} is encrypted")
+        offset: int = name_start + name_length + extra_length
+        return offset

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip_core.config import CLIPConfig, CLIPTextConfig
-from clip_core.errors import InputTypeError, WeightMismatchError
+from clip_core.errors import CheckpointError, InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weights
 from clip_core.pretrained import PretrainedModel, module_at
 from clip_core.schemes import KERAS
@@ -193,3 +193,17 @@ def test_the_module_at_an_empty_path_is_the_model():
     model = ArrayModel(DISTINCT)
     assert module_at(model, "") is model
     assert module_at(model, "text_model.encoder.layers.1") is model.text_model.encoder.layers[1]
+
+
+def test_weights_that_are_written_over_while_they_are_read_are_an_error(tmp_path):
+    ArrayModel(DISTINCT, weights=WEIGHTS).save_pretrained(tmp_path)
+
+    class Disturbed(ArrayModel):
+        def make_layers(self, config):
+            super().make_layers(config)
+            with open(tmp_path / "model.safetensors", "r+b") as file:
+                file.seek(-8, 2)
+                file.write(bytes(8))
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors: changed while it was read"):
+        Disturbed.from_pretrained(tmp_path)

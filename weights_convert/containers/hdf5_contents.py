@@ -1,7 +1,8 @@
-"""The table of contents of an HDF5 file, made in a process of its own: ``python hdf5_contents.py FILE`` prints JSON.
+"""The table of contents of an HDF5 file, made in a process of its own: ``python hdf5_contents.py < FILE`` prints JSON.
 
 The C library under h5py can be made to loop, to crash or to take all memory by a file that was damaged on purpose. Here
-that ends this process, which has limits, and nothing else. It imports nothing of Triclip, so that it starts fast.
+that ends this process, which has limits, and nothing else. It imports nothing of Triclip, so that it starts fast. It
+reads the file that its parent has opened, whatever lies under the file's name by now.
 
 Prints ``{"arrays": [[name, dtype, shape, offset, content], ...]}``, where content is base64 for the few arrays that lie
 in a header and have no offset; or ``{"refused": reason}``.
@@ -15,7 +16,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 MAX_DATASETS = 100_000
 MAX_DEPTH = 32
@@ -31,14 +32,14 @@ class RefusedError(Exception):
     """The file does more than hold plain arrays in groups."""
 
 
-def contents(path: str) -> list[Array]:
+def contents(opened: BinaryIO) -> list[Array]:
     """Every array of the file, if it holds nothing else."""
     import h5py
 
-    with h5py.File(path, "r") as file:
+    with h5py.File(opened, "r") as file:
         if file.userblock_size:
             raise RefusedError("it begins with a user block")
-        return list(_arrays(h5py, file, os.path.getsize(path)))
+        return list(_arrays(h5py, file, os.fstat(opened.fileno()).st_size))
 
 
 def _arrays(h5py: Any, file: Any, file_size: int) -> Iterator[Array]:
@@ -111,6 +112,6 @@ def _limit_resources() -> None:
 if __name__ == "__main__":
     _limit_resources()
     try:
-        json.dump({"arrays": contents(sys.argv[1])}, sys.stdout)
+        json.dump({"arrays": contents(sys.stdin.buffer)}, sys.stdout)
     except RefusedError as refused:
         json.dump({"refused": str(refused)}, sys.stdout)

@@ -1,6 +1,6 @@
 """HDF5 files as Keras writes them: plain arrays in groups, and nothing else of what the format can do.
 
-h5py is asked for the table of contents only, in a process of its own (see `hdf5_contents`); the arrays are mapped where
+h5py is asked for the table of contents only, in a process of its own (see `hdf5_contents`); the arrays are read where
 they lie. Links that leave their place, virtual and external data, compression (whose output no file size bounds) and
 odd dtypes are refused.
 """
@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from clip_core.checkpoint.tensors import BFLOAT16, Tensor, constant, contiguous, mapped
+from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.tensors import BFLOAT16, Tensor, constant, contiguous
 from clip_core.errors import CheckpointFormatError
 from weights_convert.containers import hdf5_contents
 from weights_convert.containers.packages import require_package
@@ -28,18 +29,21 @@ _SECONDS = 600  # the process has a limit of its own, on the time that it comput
 _MAX_ATTRIBUTE_BYTES = 64_000  # HDF5 keeps attributes in an object header of at most 64 KiB
 
 
-def read_hdf5(path: Path) -> dict[str, Tensor]:
+def read_hdf5(source: SourceFile) -> dict[str, Tensor]:
     """The arrays of a file by their path in it.
 
     Raises:
         MissingExtraError: h5py is not installed.
         CheckpointFormatError: cut or corrupt, or holding anything but plain arrays in groups.
     """
+    path = source.path
     require_package("hdf5", f"{path}: an HDF5 file, which")
-    command = [sys.executable, "-P", hdf5_contents.__file__, str(path.absolute())]
+    command = [sys.executable, "-P", hdf5_contents.__file__]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     try:
-        ended = subprocess.run(command, capture_output=True, env=environment, timeout=_SECONDS, check=False)
+        ended = subprocess.run(
+            command, stdin=source.descriptor, capture_output=True, env=environment, timeout=_SECONDS, check=False
+        )
         found = json.loads(ended.stdout) if ended.returncode == 0 else {}
     except (subprocess.TimeoutExpired, ValueError):
         found = {}
@@ -50,14 +54,14 @@ def read_hdf5(path: Path) -> dict[str, Tensor]:
         )
     if "arrays" not in found:
         raise CheckpointFormatError(f"{path}: not a whole HDF5 file: h5py cannot read it. Fetch or save it again.")
-    return {name: _tensor(path, *rest) for name, *rest in found["arrays"]}
+    return {name: _tensor(source, *rest) for name, *rest in found["arrays"]}
 
 
-def _tensor(path: Path, code: str, shape: Sequence[int], offset: int, content: str) -> Tensor:
+def _tensor(source: SourceFile, code: str, shape: Sequence[int], offset: int, content: str) -> Tensor:
     dtype = BFLOAT16 if code == "bfloat16" else np.dtype(code)
     if offset < 0:
         return constant(np.frombuffer(base64.b64decode(content), dtype).reshape(shape))
-    return mapped(path, offset, dtype, tuple(shape))
+    return source.tensor(offset, dtype, tuple(shape))
 
 
 def write_hdf5(

@@ -1,14 +1,13 @@
 """Flax's msgpack files: nested maps whose leaves are arrays.
 
-The msgpack package reads keys, sizes and shapes, each from a small window of the mapped file. Arrays it would copy, so
-they are stepped over: an array is a byte range that is mapped when it is needed, and a file of any size needs the
-memory of one array.
+The msgpack package reads keys, sizes and shapes, each from a small window of the file. Arrays it would copy, so they
+are stepped over: an array is a byte range that is read when it is needed, and a file of any size needs the memory of
+one array.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
-from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, DType, Shape, Tensor, contiguous, joined, mapped
+from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, DType, Shape, Tensor, contiguous, joined
 from clip_core.errors import CheckpointFormatError
 from weights_convert.containers.packages import require_package
 
@@ -32,25 +32,23 @@ _BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}  # first byte to the width of the length th
 _EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4}
 
 
-def read_msgpack(path: Path) -> dict[str, Tensor]:
+def read_msgpack(source: SourceFile) -> dict[str, Tensor]:
     """The arrays of a file by their path in the tree, joined with ``/``.
 
     Raises:
         MissingExtraError: msgpack is not installed.
         CheckpointFormatError: cut or corrupt, or holding what Flax does not write.
     """
-    require_package("msgpack", f"{path}: a msgpack file, which")
-    with open(path, "rb") as file:
-        if not file.seek(0, 2):
-            raise CheckpointFormatError(f"{path}: expected a msgpack file, got an empty one.")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            reader = _Reader(path, view)
-            try:
-                tree = reader.value(0)
-            except IndexError:
-                reader.refuse("it ends within its tree")
-            if reader.position != len(view):
-                reader.refuse(f"{len(view) - reader.position} bytes follow its tree")
+    require_package("msgpack", f"{source.path}: a msgpack file, which")
+    if not source.size:
+        raise CheckpointFormatError(f"{source.path}: expected a msgpack file, got an empty one.")
+    reader = _Reader(source)
+    try:
+        tree = reader.value(0)
+    except IndexError:
+        reader.refuse("it ends within its tree")
+    if reader.position != source.size:
+        reader.refuse(f"{source.size - reader.position} bytes follow its tree")
     if not isinstance(tree, dict):
         reader.refuse("its top is no map")
     tensors: dict[str, Tensor] = {}
@@ -61,8 +59,8 @@ def read_msgpack(path: Path) -> dict[str, Tensor]:
 class _Reader:
     """Walks a file; arrays are remembered, not read."""
 
-    def __init__(self, path: Path, view: mmap.mmap) -> None:
-        self.path, self.view = path, view
+    def __init__(self, source: SourceFile) -> None:
+        self.source, self.path = source, source.path
         self.position = 0
         self.leaves = 0
 
@@ -76,7 +74,7 @@ class _Reader:
         import msgpack
 
         unpacker = msgpack.Unpacker(read_size=_WINDOW, max_buffer_size=_WINDOW)
-        unpacker.feed(self.view[self.position : self.position + _WINDOW])
+        unpacker.feed(self.source.read(self.position, _WINDOW))
         try:
             value = getattr(unpacker, method)()
         except (msgpack.UnpackException, ValueError) as error:
@@ -84,18 +82,22 @@ class _Reader:
         self.position += unpacker.tell()
         return value
 
+    def byte(self) -> int:
+        """The byte that comes next; raises `IndexError` at the end."""
+        return self.source.read(self.position, 1)[0]
+
     def length(self, widths: Mapping[int, int]) -> int:
         """The length that follows the first byte."""
-        start = self.position + 1
-        self.position = start + widths[self.view[self.position]]
-        return int.from_bytes(self.view[start : self.position], "big")
+        start, width = self.position + 1, widths[self.byte()]
+        self.position = start + width
+        return int.from_bytes(self.source.read(start, width), "big")
 
     def value(self, depth: int) -> Any:
         """A map, an array as a tensor, or anything that is small."""
         self.leaves += 1
         if depth > _MAX_DEPTH or self.leaves > _MAX_LEAVES:
             self.refuse("its maps are nested too deep or hold too much")
-        kind = self.view[self.position]
+        kind = self.byte()
         if kind in _MAPS:
             return self.map(self.next("read_map_header"), depth)
         if kind in _EXTENSIONS:
@@ -116,20 +118,20 @@ class _Reader:
 
     def array(self, count: int) -> Tensor:
         """An extension: shape, dtype name and bytes, packed once more."""
-        code = self.view[self.position]
+        code = self.byte()
         self.position += 1
         end = self.position + count
-        if code not in (_NDARRAY, _SCALAR) or end > len(self.view):
+        if code not in (_NDARRAY, _SCALAR) or end > self.source.size:
             self.refuse(f"an extension of type {code} and {count} bytes at {self.position}")
         parts, shape, name = self.next("read_array_header"), self.next("unpack"), self.next("unpack")
-        if parts != 3 or self.view[self.position] not in _BYTES:
+        if parts != 3 or self.byte() not in _BYTES:
             self.refuse(f"an array at {self.position} that is not shape, dtype and bytes")
         size = self.length(_BYTES)
         dtype, shape = self.checked_layout(name, shape, size)
         start, self.position = self.position, self.position + size
         if self.position != end:
             self.refuse(f"an array that ends at {self.position} instead of {end}")
-        return mapped(self.path, start, dtype, shape)
+        return self.source.tensor(start, dtype, shape)
 
     def checked_layout(self, name: Any, shape: Any, size: int) -> tuple[DType, Shape]:
         if not isinstance(name, str) or name not in _DTYPES:

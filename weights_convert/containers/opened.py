@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.safetensors_file import SafetensorsFile
-from clip_core.checkpoint.tensors import Tensor, mapped
+from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from weights_convert.containers.hdf5_files import read_hdf5
@@ -30,6 +31,7 @@ class Container:
         tensors: by their names in the file.
         metadata: of safetensors files.
         extra: files that travel inside a torch archive.
+        sources: the files that the tensors are read from.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Container:
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, bytes] = field(default_factory=dict)
+    sources: Sequence[SourceFile] = ()
 
 
 def open_container(path: Path) -> Container:
@@ -50,26 +53,25 @@ def open_container(path: Path) -> Container:
         return _open_shards(path) if path.suffix == ".json" else _open_file(path)
     except CheckpointError:
         raise
-    except FileNotFoundError:
-        raise CheckpointNotFoundError(f"{path}: no such file.") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error}") from error
 
 
 def _open_file(path: Path) -> Container:
-    with open(path, "rb") as file:
-        head = file.read(16)
+    source = SourceFile(path)
+    head = source.read(0, 32)
     if head[4:9] == b"\0\0\0\0{":  # the length of a header can look like the beginning of a pickle
-        return _open_safetensors(path)
+        return _open_safetensors(source)
     if head.startswith(b"PK\3\4") or head.startswith(_PROTOCOLS_OF_PICKLE):
-        tensors, extra, is_script = read_torch_file(path)
-        return Container(path=path, kind="torchscript" if is_script else "torch", tensors=tensors, extra=extra)
+        tensors, extra, is_script = read_torch_file(source)
+        kind = "torchscript" if is_script else "torch"
+        return Container(path=path, kind=kind, tensors=tensors, extra=extra, sources=[source])
     if head.startswith(b"\x89HDF\r\n\x1a\n"):
-        return Container(path=path, kind="hdf5", tensors=read_hdf5(path))
+        return Container(path=path, kind="hdf5", tensors=read_hdf5(source), sources=[source])
     if head[8:9] == b"{":
-        return _open_safetensors(path)
+        return _open_safetensors(source)
     if head[:1] and (0x80 < head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
-        return Container(path=path, kind="msgpack", tensors=read_msgpack(path))
+        return Container(path=path, kind="msgpack", tensors=read_msgpack(source), sources=[source])
     if head.startswith(b"version https://git"):
         raise CheckpointFormatError(f"{path}: a pointer of Git LFS, not the weights. Run `git lfs pull`.")
     raise CheckpointFormatError(
@@ -77,10 +79,11 @@ def _open_file(path: Path) -> Container:
     )
 
 
-def _open_safetensors(path: Path) -> Container:
-    file = SafetensorsFile(path)
-    tensors = {name: mapped(path, at.start, at.dtype, at.shape) for name, at in file.entries.items()}
-    return Container(path=path, kind="safetensors", tensors=tensors, metadata=file.metadata)
+def _open_safetensors(source: SourceFile) -> Container:
+    file = SafetensorsFile(source)
+    return Container(
+        path=source.path, kind="safetensors", tensors=file.tensors, metadata=file.metadata, sources=[source]
+    )
 
 
 def _open_shards(index: Path) -> Container:
@@ -114,7 +117,8 @@ def _open_shards(index: Path) -> Container:
     if not of_layers:
         _check_listed(index, weight_map, shards)
     first = shards[names[0]]
-    return Container(path=index, kind=first.kind, tensors=tensors, metadata=first.metadata)
+    sources = [source for shard in shards.values() for source in shard.sources]
+    return Container(path=index, kind=first.kind, tensors=tensors, metadata=first.metadata, sources=sources)
 
 
 def _check_listed(index: Path, weight_map: Mapping[str, str], shards: Mapping[str, Container]) -> None:

@@ -1,11 +1,20 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from clip_core.checkpoint import directory
+from clip_core.checkpoint import weight_files as files_of_weights
 from clip_core.checkpoint.directory import StoredWeights, load_checkpoint, parse_size, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
-from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError, WeightMismatchError
+from clip_core.errors import (
+    CheckpointError,
+    CheckpointFormatError,
+    CheckpointNotFoundError,
+    InputError,
+    WeightMismatchError,
+)
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
 
@@ -88,6 +97,59 @@ def test_foreign_weights_are_pointed_at_the_converter(tmp_path):
     (tmp_path / "flax_model.msgpack").touch()
     with pytest.raises(CheckpointNotFoundError, match=r"flax_model\.msgpack: convert that with `triclip convert`"):
         StoredWeights(tmp_path)
+
+
+OTHER = replace(DISTINCT, text_config=replace(DISTINCT.text_config, hidden_act="gelu"))
+
+
+def save_other(directory, **options):
+    weights = dict(draw_weights(OTHER, seed=2))
+    save_checkpoint(directory, OTHER, weights, architecture="CLIPModel", **options)
+    return weights
+
+
+@pytest.mark.parametrize("size", ["5GB", "20KB"])
+def test_what_is_opened_is_read_to_the_end_whatever_takes_its_place(tmp_path, size):
+    weights = save(tmp_path, seed=1, max_shard_size=size)
+    loaded = load_checkpoint(tmp_path, CLIPConfig)
+    save_other(tmp_path, max_shard_size=size)
+    for name, value in weights.items():
+        np.testing.assert_array_equal(loaded.weights[name], value)
+    loaded.check_unchanged()
+    assert load_checkpoint(tmp_path, CLIPConfig).config == OTHER
+
+
+@pytest.mark.parametrize("size", ["5GB", "20KB"])
+@pytest.mark.parametrize("before", ["open_weights", "SourceFile"])
+def test_a_save_between_two_files_makes_no_mixture(tmp_path, monkeypatch, size, before):
+    save(tmp_path, seed=1, max_shard_size=size)
+    module = directory if before == "open_weights" else files_of_weights
+    original, saved = getattr(module, before), []
+
+    def save_first(path):
+        if not saved:
+            saved.append(save_other(tmp_path, max_shard_size=size))
+        return original(path)
+
+    monkeypatch.setattr(module, before, save_first)
+    loaded = load_checkpoint(tmp_path, CLIPConfig)
+    assert loaded.config == OTHER
+    for name, value in saved[0].items():
+        np.testing.assert_array_equal(loaded.weights[name], value)
+
+
+def test_a_checkpoint_that_never_rests_is_an_error(tmp_path, monkeypatch):
+    save(tmp_path)
+    original = directory.open_weights
+
+    def save_always(path):
+        save(tmp_path)
+        return original(path)
+
+    monkeypatch.setattr(directory, "open_weights", save_always)
+    monkeypatch.setattr(directory, "_PAUSE", 0)
+    with pytest.raises(CheckpointError, match="changed while it was read"):
+        load_checkpoint(tmp_path, CLIPConfig)
 
 
 def edit_index(directory, change):

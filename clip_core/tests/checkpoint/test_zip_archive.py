@@ -6,6 +6,7 @@ import zipfile
 import pytest
 
 from clip_core.checkpoint import zip_archive
+from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.zip_archive import ZipArchive
 from clip_core.errors import CheckpointFormatError
 
@@ -35,11 +36,11 @@ def overwrite(path, after, distance, content):
 
 def refused(path, message):
     with pytest.raises(CheckpointFormatError, match=f"a.pt: not a whole torch archive: .*{message}"):
-        ZipArchive(path)
+        ZipArchive(SourceFile(path))
 
 
 def test_entries_lie_where_the_archive_says(good):
-    opened = ZipArchive(good)
+    opened = ZipArchive(SourceFile(good))
     assert set(opened.entries) == {"data.pkl", "data/0"}
     assert opened.read("data.pkl") == b"pickle"
     entry = opened.entries["data/0"]
@@ -48,16 +49,16 @@ def test_entries_lie_where_the_archive_says(good):
 
 def test_compressed_entries_are_not_listed(good):
     archive(good, [("model/code/a.py", b"x" * 999)], zipfile.ZIP_DEFLATED)
-    assert ZipArchive(good).entries == {}
+    assert ZipArchive(SourceFile(good)).entries == {}
     with pytest.raises(CheckpointFormatError, match="no entry 'code/a.py', or a compressed one"):
-        ZipArchive(good).read("code/a.py")
+        ZipArchive(SourceFile(good)).read("code/a.py")
 
 
 def test_a_large_entry_is_not_read_at_once(good, monkeypatch):
     monkeypatch.setattr(zip_archive, "MAX_READ_BYTES", 6)
-    assert ZipArchive(good).read("data.pkl") == b"pickle"
+    assert ZipArchive(SourceFile(good)).read("data.pkl") == b"pickle"
     with pytest.raises(CheckpointFormatError, match="'data/0' claims 7 bytes, more than 6"):
-        ZipArchive(good).read("data/0")
+        ZipArchive(SourceFile(good)).read("data/0")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\3\4", b"no archive at all"])
@@ -102,7 +103,7 @@ def test_the_size_of_a_table_of_contents_of_64_bits_is_read(good, monkeypatch):
     record = struct.pack("<4sQ2H2L4Q", b"PK\6\6", 44, 45, 45, 0, 0, 2, 2, size, start)
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
     good.write_bytes(data[:end] + record + locator + data[end : end + 12] + b"\xff" * 8 + data[end + 20 :])
-    assert ZipArchive(good).read("data.pkl") == b"pickle"
+    assert ZipArchive(SourceFile(good)).read("data.pkl") == b"pickle"
     monkeypatch.setattr(zip_archive, "_MAX_DIRECTORY_BYTES", 50)
     refused(good, f"its table of contents has {size} bytes, more than 50")
 

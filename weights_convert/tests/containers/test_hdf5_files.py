@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.tensors import BFLOAT16, constant
 from clip_core.errors import CheckpointFormatError, MissingExtraError
 from weights_convert.containers import hdf5_files
@@ -14,7 +15,7 @@ from weights_convert.containers.opened import open_container
 def test_bfloat16_is_kept_as_keras_keeps_it(tmp_path):
     value = np.array([1.5, -2.25], BFLOAT16)
     write_hdf5(tmp_path / "a.h5", {"x/vars/0": constant(value)}, {})
-    found = read_hdf5(tmp_path / "a.h5")["x/vars/0"]
+    found = read_hdf5(SourceFile(tmp_path / "a.h5"))["x/vars/0"]
     assert found.dtype == BFLOAT16
     assert found.read().tobytes() == value.tobytes()
     with h5py.File(tmp_path / "a.h5") as file:
@@ -35,16 +36,18 @@ def test_lists_of_names_too_long_for_an_attribute_are_cut(tmp_path):
 @pytest.mark.parametrize("script", ["while True: pass", "import os; os.abort()", "print('{}')", "print('nonsense')"])
 def test_a_library_that_hangs_or_crashes_on_a_file_is_an_error(tmp_path, monkeypatch, script):
     (tmp_path / "script.py").write_text(script)
+    (tmp_path / "a.h5").touch()
     monkeypatch.setattr(hdf5_files.hdf5_contents, "__file__", str(tmp_path / "script.py"))
     monkeypatch.setattr(hdf5_files, "_SECONDS", 2)
     with pytest.raises(CheckpointFormatError, match="h5py cannot read it"):
-        read_hdf5(tmp_path / "a.h5")
+        read_hdf5(SourceFile(tmp_path / "a.h5"))
 
 
 def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
+    (tmp_path / "a.h5").touch()
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(MissingExtraError, match=r"triclip\[convert\]"):
-        read_hdf5(tmp_path / "a.h5")
+        read_hdf5(SourceFile(tmp_path / "a.h5"))
 
 
 def hdf5(path, change):

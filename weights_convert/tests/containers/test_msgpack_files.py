@@ -4,6 +4,7 @@ import msgpack
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.tensors import BFLOAT16, constant
 from clip_core.errors import CheckpointFormatError, MissingExtraError
 from weights_convert.containers.msgpack_files import read_msgpack, write_msgpack
@@ -52,7 +53,7 @@ def test_files_are_what_flax_reads_and_writes(tmp_path, dtype):
     extensions = {name: msgpack.ExtType(1, msgpack.packb(value)) for name, value in packed.items()}
     (tmp_path / "theirs").write_bytes(msgpack.packb({"x": extensions}))
     for file in ("ours", "theirs"):
-        found = read_msgpack(tmp_path / file)
+        found = read_msgpack(SourceFile(tmp_path / file))
         assert {name: value.read().tobytes() for name, value in found.items()} == {
             f"x/{name}": value.tobytes() for name, value in arrays.items()
         }
@@ -62,4 +63,4 @@ def test_without_msgpack_the_error_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "a.msgpack").write_bytes(b"\x80")
     monkeypatch.setitem(sys.modules, "msgpack", None)
     with pytest.raises(MissingExtraError, match=r"a msgpack file, which needs 'msgpack'.*triclip\[convert\]"):
-        read_msgpack(tmp_path / "a.msgpack")
+        read_msgpack(SourceFile(tmp_path / "a.msgpack"))
