@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         WeightMismatchError,
     )
-    from clip_core.image.inputs import load_image
+    from clip_core.image.loading import load_image
     from clip_core.image.processor import CLIPFeatureExtractor, CLIPImageProcessor
     from clip_core.processor import CLIPProcessor
     from clip_core.tokenizer.clip import CLIPTokenizer
@@ -61,7 +61,7 @@ _MODULES = {
     "tokenizer.clip": ("CLIPTokenizer",),
     "tokenizer.fast": ("CLIPTokenizerFast",),
     "image.processor": ("CLIPImageProcessor", "CLIPFeatureExtractor"),
-    "image.inputs": ("load_image",),
+    "image.loading": ("load_image",),
     "processor": ("CLIPProcessor",),
     "checkpoint.locating": ("resolve_checkpoint",),
     "checks": ("validate_inputs",),

@@ -16,7 +16,8 @@ from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checks import check_pixel_input, check_text_values
 from clip_core.config import CLIPConfig
 from clip_core.errors import BackendError, CLIPError, InputError, InputTypeError
-from clip_core.image.inputs import errors_naming, load_image
+from clip_core.image.inputs import errors_naming
+from clip_core.image.loading import load_image
 from clip_core.processor import CLIPProcessor
 from triclip.engines import Engine, Vectors, open_engine
 from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts

@@ -14,13 +14,14 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from clip_core.backends import BACKENDS
 from clip_core.errors import CLIPError, ImageError, InputError, InputTypeError
 
 Pixels: TypeAlias = np.ndarray
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # raised by its decoders on broken data
+PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+"""What Pillow's decoders raise on broken data."""
 CHANNEL_COUNTS = (1, 3)  # what an axis may hold to be taken for the channel axis, as in transformers 4
 
 
@@ -37,32 +38,6 @@ class ChannelDimension(StrEnum):
         if text not in ("channels_first", "channels_last"):
             raise InputError(f"{argument}: expected 'channels_first' or 'channels_last', got {value!r}")
         return cls(text)
-
-
-def load_image(path: str | os.PathLike[str], *, apply_exif_rotation: bool = False) -> Image.Image:
-    """Open an image file and decode it completely.
-
-    CLIP's training data were not turned by their EXIF orientation, so neither is this image, unless asked for.
-    Raises `ImageError`, which names the file, if it is missing, not an image, truncated, or larger than Pillow's
-    limit against decompression bombs (twice `PIL.Image.MAX_IMAGE_PIXELS`).
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image) if apply_exif_rotation else image
-    except FileNotFoundError as error:
-        raise ImageError(f"{os.fspath(path)}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{os.fspath(path)}: not an image in a format that Pillow can read") from error
-    except Image.DecompressionBombError as error:
-        problem = str(error).rstrip(".")
-        raise ImageError(
-            f"{os.fspath(path)}: {problem}. If the file is trustworthy, raise PIL.Image.MAX_IMAGE_PIXELS"
-        ) from error
-    except _PILLOW_ERRORS as error:
-        raise ImageError(
-            f"{os.fspath(path)}: cannot be read or decoded, it may be truncated or corrupt ({error})"
-        ) from error
 
 
 def flatten_images(images: Any) -> dict[str, Image.Image | Pixels]:
@@ -98,7 +73,7 @@ def errors_of_pillow(image: Image.Image) -> Iterator[None]:
         yield
     except CLIPError:
         raise
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         raise ImageError(f"Pillow cannot decode or convert this {image.mode} image ({error})") from error
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from clip_core.image.depth import to_eight_bits
 from clip_core.image.inputs import ChannelDimension, Pixels, check_pixels, errors_of_pillow, image_to_array
 from clip_core.image.options import ImageOptions, Profile
 from clip_core.image.transforms import (
@@ -34,8 +35,9 @@ def transform(
 
 
 def _cut_image(image: Image.Image, options: ImageOptions) -> Pixels:
-    """RGB conversion, resize and crop of a Pillow image, before it becomes an array."""
+    """Conversion to 8 bits and RGB, resize and crop of a Pillow image, before it becomes an array."""
     with errors_of_pillow(image):
+        image = to_eight_bits(image)
         if options.profile == "huggingface":
             image = image.convert("RGB") if options.do_convert_rgb and image.mode != "RGB" else image
             if image.mode != "RGB":

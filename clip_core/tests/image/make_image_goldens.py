@@ -1,6 +1,7 @@
 """Remake `image_goldens.json` with transformers: python -m clip_core.tests.image.make_image_goldens
 
-Each golden is the SHA-256 of the float32 `pixel_values` that transformers 4.57.6 makes of one synthetic image.
+Each golden is the SHA-256 of the float32 `pixel_values` that transformers 4.57.6 makes of one synthetic image; of the
+same grey in 8 bits where the image has 16, which transformers cuts off.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from clip_core.checkpoint.files import read_json, write_text_atomically
-from clip_core.tests.synthetic_images import MODES, synthetic_image
+from clip_core.tests.synthetic_images import MODES, WIDE_GREY, synthetic_image
 
 PATH = Path(__file__).with_name("image_goldens.json")
 SIZES = [(1, 1), (2, 61), (224, 224), (427, 640), (334, 500), (61, 2), (301, 226)]  # [height, width]
@@ -48,7 +49,10 @@ def golden_of(processor: Any, settings: str, mode: str, height: int, width: int)
 def main() -> None:
     """Write the goldens, with the versions that they were made with."""
     upstream = import_module("transformers.models.clip.image_processing_clip").CLIPImageProcessor
-    hashes = {f"{s} {mode} {h}x{w}": golden_of(upstream, s, mode, h, w) for s, mode, h, w in golden_names()}
+    hashes = {
+        f"{s} {mode} {h}x{w}": golden_of(upstream, s, "L" if mode in WIDE_GREY else mode, h, w)
+        for s, mode, h, w in golden_names()
+    }
     versions = {name: metadata.version(name) for name in ("transformers", "pillow", "numpy")}
     write_text_atomically(PATH, json.dumps({"made_with": versions, "sha256": hashes}, indent=1) + "\n")
 

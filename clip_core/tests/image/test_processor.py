@@ -22,7 +22,7 @@ from clip_core.errors import (
 from clip_core.image.options import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from clip_core.image.processor import CLIPFeatureExtractor, CLIPImageProcessor
 from clip_core.tests.image.make_image_goldens import golden_names, golden_of, read_goldens
-from clip_core.tests.synthetic_images import MODES, synthetic_array, synthetic_image
+from clip_core.tests.synthetic_images import MODES, WIDE_GREY, synthetic_array, synthetic_image
 
 GOLDENS = read_goldens()
 
@@ -88,7 +88,10 @@ class TestOpenAIProfile:
         image = synthetic_image(mode, height, width)
         processor = CLIPImageProcessor(profile="openai", size=32, crop_size=32)
         result = processor(image, return_tensors="np")["pixel_values"][0]
-        assert result.tobytes() == openai_transform(image, 32).tobytes()
+        # Grey of 16 bits, and of floats, is brought to 8 bits before all else.
+        eight_bits = synthetic_image("L", height, width) if mode in WIDE_GREY else image
+        eight_bits = image.convert("L") if mode == "F" else eight_bits
+        assert result.tobytes() == openai_transform(eight_bits, 32).tobytes()
 
     def test_profiles_differ_where_the_margin_rounds(self) -> None:
         image = synthetic_image("RGB", 427, 640)
