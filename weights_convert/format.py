@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig
-from clip_core.errors import InputError
+from clip_core.errors import CheckpointFormatError, InputError
 from weights_convert.companions import (
     HUGGING_FACE_CONFIG,
     HUGGING_FACE_FILES,
@@ -23,7 +23,8 @@ from weights_convert.companions import (
 from weights_convert.containers.opened import Container
 from weights_convert.containers.packages import require_package
 from weights_convert.containers.shards import WeightFiles, write_shards
-from weights_convert.model import Files, Model
+from weights_convert.implied import Implied
+from weights_convert.model import AnyConfig, Files, Model
 from weights_convert.names import Names
 from weights_convert.tables import foreign_names, shared_names
 
@@ -43,7 +44,7 @@ class Format:
         names: how weights are named and laid out.
         plain_names: the tensors of a container as ``names`` calls them, where there are several spellings.
         other_marks: names that tell its models too, in the spellings of ``plain_names``.
-        ignored: patterns of names in its files that are no weights.
+        implied: what in its files is no weight, and follows from the configuration.
         is_own: tells a container of this format from one of another format that has the same names.
         config: the configuration beside the weights.
         small_files: names of everything that may lie beside the weights.
@@ -64,7 +65,7 @@ class Format:
     sharded: bool = False
     plain_names: Callable[[Container], Mapping[str, Tensor]] = lambda container: container.tensors
     other_marks: tuple[str, ...] = ()
-    ignored: tuple[str, ...] = ()
+    implied: tuple[Implied, ...] = ()
     is_own: Callable[[Container], bool] = lambda container: True
     config: ConfigFile = HUGGING_FACE_CONFIG
     small_files: tuple[str, ...] = HUGGING_FACE_FILES
@@ -110,8 +111,30 @@ class Format:
     def read(self, container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights of a container in the shared scheme, and what has no place in it."""
         found, rest = shared_names(self.names, self.plain_names(container))
-        ignored = {name for name in rest for pattern in self.ignored if fnmatchcase(name, pattern)}
-        return found, {name: tensor for name, tensor in rest.items() if name not in ignored}
+        implied = {name for name in rest for each in self.implied if fnmatchcase(name, each.pattern)}
+        return found, {name: tensor for name, tensor in rest.items() if name not in implied}
+
+    def check_implied(self, container: Container, config: AnyConfig) -> list[str]:
+        """Compares what is no weight with what the configuration implies.
+
+        Returns:
+            A note for people on each value that is another one and is passed over.
+
+        Raises:
+            CheckpointFormatError: another value, with which the model would compute something else.
+        """
+        notes = []
+        stored = self.plain_names(container)
+        for name, each in ((name, each) for name in stored for each in self.implied if fnmatchcase(name, each.pattern)):
+            if each.holds(stored[name].read(), config):
+                continue
+            if not each.note:
+                raise CheckpointFormatError(
+                    f"{container.path}: {name[:100]!r} is not what the configuration implies, so the model computes "
+                    "something else, which no format can express here. If it is a mistake, take it out of the file."
+                )
+            notes.append(f"{name}: {each.note}")
+        return notes
 
     def check(self, model: Model) -> None:
         """Raises what `write` would: `InputError` if it cannot say this model, `MissingExtraError` for a package."""

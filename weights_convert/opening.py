@@ -101,6 +101,7 @@ def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None
     found, rest = format_.read(container)
     shapes = {name: tensor.shape for name, tensor in found.items()}
     known = find_config(container, format_, shapes, config)
+    notes = format_.check_implied(container, known.config)
     model = _checked_model(container, known.config, found, rest, _small_files(container, format_))
     return Source(
         path=container.path,
@@ -109,7 +110,7 @@ def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None
         model=model,
         config_origin=known.origin,
         seen=seen,
-        notes=alone.notes,
+        notes=(*alone.notes, *notes),
     )
 
 

@@ -16,6 +16,7 @@ from clip_core.weights import IGNORED_NAMES
 from weights_convert.containers.opened import Container
 from weights_convert.containers.shards import hugging_face_files
 from weights_convert.format import Format
+from weights_convert.implied import Implied, are_positions
 from weights_convert.model import Model
 from weights_convert.names import Names
 
@@ -24,6 +25,7 @@ _BARE_TOWERS = {
     "embeddings.patch_embedding.weight": "vision_model.",
 }
 """A name that only a tower saved without its prefix has, and that prefix."""
+_PASSED_OVER = "not counted from zero; passed over, as by transformers since 4.31, while earlier versions follow it"
 
 
 def _plain_names(container: Container) -> Mapping[str, Tensor]:
@@ -58,6 +60,6 @@ HF = Format(
     names=Names(scheme=TORCH),
     plain_names=_plain_names,
     other_marks=tuple(_BARE_TOWERS),
-    ignored=tuple(IGNORED_NAMES),
+    implied=tuple(Implied(name, are_positions, _PASSED_OVER) for name in IGNORED_NAMES),
     write_file=write_tensors,
 )

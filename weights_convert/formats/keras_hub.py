@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from clip_core.checkpoint.files import read_json
-from clip_core.checkpoint.tensors import Tensor, constant
-from clip_core.errors import InputError
+from clip_core.checkpoint.tensors import Array, Tensor, constant
+from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.schemes import KERAS_FILES, KERAS_HUB_ATTENTION
 from weights_convert.companions import PREPROCESSOR, read_small
 from weights_convert.containers.hdf5_files import write_hdf5
+from weights_convert.containers.opened import Container
 from weights_convert.format import Format
 from weights_convert.formats.keras import FILES
 from weights_convert.formats.keras_hub_preset import KERAS_HUB_CONFIG, describe, parse_converter, preprocessor_parts
@@ -26,8 +27,28 @@ from weights_convert.names import LAYER, LAYER_SUFFIX, Names, Place
 
 _ASSETS = "assets/tokenizer"
 _TEXT, _VISION = "layers/clip_text_encoder/layers", "layers/clip_vision_encoder/layers"
-_POSITION_IDS = f"{_VISION}/clip_vision_embedding/vars/1"  # an arange that Keras Hub counts among the weights
+_POSITIONS = f"{_VISION}/clip_vision_embedding/position_embedding/vars/0"
+_POSITION_IDS = f"{_VISION}/clip_vision_embedding/vars/1"  # an arange in published presets, which models look up
 _TOKENIZER_ASSETS = {"vocab.json": "vocabulary.json", "merges.txt": "merges.txt"}
+
+
+def _plain_names(container: Container) -> dict[str, Tensor]:
+    """The names with the position embedding in the order in which Keras Hub looks it up."""
+    tensors = dict(container.tensors)
+    table, ids = tensors.get(_POSITIONS), tensors.pop(_POSITION_IDS, None)
+    if table is None or ids is None:
+        return tensors
+
+    def read() -> Array:
+        rows, numbers = table.read(), ids.read().reshape(-1)
+        if not np.isin(numbers, np.arange(len(rows))).all():
+            raise CheckpointFormatError(
+                f"{container.path}: expected position_ids from 0 to {len(rows) - 1}, got {numbers.min()} to "
+                f"{numbers.max()}. Save the preset again."
+            )
+        return rows[numbers.astype(np.intp)]
+
+    return {**tensors, _POSITIONS: Tensor(table.dtype, (math.prod(ids.shape), *table.shape[1:]), read)}
 
 
 def _refuse(model: Model) -> None:
@@ -106,7 +127,7 @@ KERAS_HUB = Format(
             "vision_model.embeddings.class_embedding": Place(f"{_VISION}/clip_vision_embedding/vars/0"),
         },
     ),
-    ignored=(_POSITION_IDS,),
+    plain_names=_plain_names,
     config=KERAS_HUB_CONFIG,
     small_files=(
         *("config.json", "metadata.json", "preprocessor.json", "image_converter.json", "tokenizer.json"),

@@ -26,7 +26,7 @@ from weights_convert.containers.shards import WeightFiles
 from weights_convert.format import Format
 from weights_convert.formats.hf_torch import write_tensors
 from weights_convert.formats.open_clip_config import MALFORMED, OPEN_CLIP_CONFIG, VISION_DEFAULTS, describe
-from weights_convert.formats.openai import NAMES, OPENAI
+from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI
 from weights_convert.model import Files, Model, full_config, json_text
 
 _OWN_TEXT_TOWER = "text."
@@ -132,6 +132,7 @@ OPEN_CLIP = Format(
     files=(WeightFiles("open_clip_model.safetensors"), WeightFiles("open_clip_pytorch_model.bin")),
     names=NAMES,
     plain_names=_plain_names,
+    implied=IMPLIED,
     is_own=_is_own,
     config=OPEN_CLIP_CONFIG,
     small_files=(OPEN_CLIP_CONFIG.name, *HUGGING_FACE_FILES),

@@ -20,6 +20,7 @@ from weights_convert.containers.opened import Container
 from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.format import Format
 from weights_convert.formats.open_clip_config import OPEN_CLIP_CONFIG
+from weights_convert.implied import Implied, is_causal, is_no_mask, is_setting
 from weights_convert.model import Model, full_config, pools_at_largest_id
 from weights_convert.names import LAYER, Names, Place
 
@@ -57,6 +58,14 @@ NAMES = Names(
             for leaf in ("weight", "bias")
         },
     },
+)
+IMPLIED = (  # TorchScript stores attributes as tensors
+    Implied("input_resolution", is_setting("vision_config", "image_size")),
+    Implied("context_length", is_setting("text_config", "max_position_embeddings")),
+    Implied("vocab_size", is_setting("text_config", "vocab_size")),
+    Implied("attn_mask", is_causal),
+    Implied("transformer.*attn_mask", is_causal),
+    Implied("visual.*attn_mask", is_no_mask),
 )
 
 
@@ -105,7 +114,7 @@ OPENAI = Format(
     title="OpenAI",
     containers=("torchscript", "torch"),
     names=NAMES,
-    ignored=("input_resolution", "context_length", "vocab_size", "*attn_mask"),  # that TorchScript stores as tensors
+    implied=IMPLIED,
     is_own=_is_own,
     config=OPEN_CLIP_CONFIG,  # a config.json beside a file of any name can be of anything
     small_files=(),
