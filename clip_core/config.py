@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Self
 
 from clip_core.checkpoint.files import read_json, write_text_atomically
 from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.switch import finish_switch, placed
 from clip_core.errors import CheckpointFormatError, ConfigError
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
@@ -77,7 +78,7 @@ class _Config:
     def from_directory(cls, directory: Path) -> Self:
         """Like `from_pretrained`, for a checkpoint directory that has been found already."""
         path = directory / "config.json"
-        return cls.from_dict(cls._own_part(read_json(path), path))
+        return cls.from_dict(cls._own_part(read_json(placed(path)), path))
 
     @classmethod
     def _own_part(cls, config_dict: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -106,6 +107,7 @@ class _Config:
 
     def to_json_file(self, json_file_path: str | PathLike[str], use_diff: bool = True) -> None:
         """Writes `to_json_string` to a file, beside and then renamed."""
+        finish_switch(Path(json_file_path).parent)
         write_text_atomically(Path(json_file_path), self.to_json_string(use_diff))
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> None:

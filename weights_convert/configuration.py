@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_core.checkpoint.files import read_json
+from clip_core.checkpoint.switch import is_placed, placed
 from clip_core.checkpoint.tensors import Shape
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, ConfigError
@@ -82,7 +83,7 @@ def _inside(container: Container) -> FoundConfig | None:
 
 def _beside(container: Container, format_: Format) -> FoundConfig | None:
     path = container.path.parent / format_.config.name
-    return FoundConfig(read_config(path), path.name) if path.is_file() else None
+    return FoundConfig(read_config(path), path.name) if is_placed(path) else None
 
 
 def _published(container: Container, shapes: Mapping[str, Shape]) -> FoundConfig | None:
@@ -101,7 +102,7 @@ def read_config(path: Path) -> AnyConfig:
         path: the file, or a directory that holds it as ``config.json``.
     """
     path = path / "config.json" if path.is_dir() else path
-    return _parsed(read_json(path), path)
+    return _parsed(read_json(placed(path)), path)
 
 
 def _parsed(described: Any, path: Path) -> AnyConfig:

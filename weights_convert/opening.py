@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from clip_core.checkpoint.files import JOURNAL, finish_switch
 from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.sources import Fingerprints
+from clip_core.checkpoint.switch import JOURNAL, is_placed
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, CLIPError
 from clip_core.weights import match_weights, weight_specs
@@ -131,7 +131,6 @@ def find_weights(path: str | PathLike[str]) -> Path:
         if given.suffix in (*SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
         given = resolve_checkpoint(path, part="weights", foreign_weights=_FOREIGN)
-    finish_switch(given)
     candidates = _candidates(given)
     folders = [] if candidates else clip_folders(given)
     if len(folders) == 1:
@@ -150,7 +149,7 @@ def find_weights(path: str | PathLike[str]) -> Path:
 
 def _candidates(directory: Path) -> list[Path]:
     """Files of weights under their usual names; else whatever looks like one."""
-    usual = [directory / name for name in _USUAL if (directory / name).is_file()]
+    usual = [directory / name for name in _USUAL if is_placed(directory / name)]
     loose = [file for file in directory.iterdir() if file.suffix in SUFFIXES and not file.name.startswith(".")]
     variants = sorted(directory.glob("*.index.*.json"))  # model.safetensors.index.fp16.json
     return usual or variants or sorted(file for file in loose if file.is_file() and "-of-" not in file.name)

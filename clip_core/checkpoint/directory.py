@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.files import JOURNAL, FileSwitch, finish_switch, read_json
+from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
 from clip_core.checkpoint.sources import Fingerprints, SourceFile, changed
+from clip_core.checkpoint.switch import JOURNAL, FileSwitch, finish_switch, is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, WEIGHTS, WeightSources, open_weights
@@ -158,7 +159,7 @@ def load_checkpoint(
     Configuration and weights are those that lay there at one moment. Weights that are read later come from the files
     that were opened then, even if others have taken their names; see `LoadedCheckpoint.check_unchanged`.
 
-    A save in it that was killed in the midst of its renames is completed.
+    Of a save that was killed in the midst of its renames, the files are taken from where they lie.
 
     Args:
         config_class: what the model is made from; a tower takes its part of a full checkpoint.
@@ -189,7 +190,6 @@ def _opened_together(directory: Path, open_files: Callable[[], tuple[Any, Weight
     unnoticed, for an inode that is open is given to no other file.
     """
     for attempt in range(_ATTEMPTS):
-        finish_switch(directory)
         seen = Fingerprints(directory / name for name in (JOURNAL, CONFIG_FILE, *WEIGHTS))
         try:
             config, sources = open_files()
@@ -272,9 +272,7 @@ def _shard_names(directory: Path, count: int) -> list[str]:
 
 def _weight_files(directory: Path) -> set[str]:
     """Names of the files of weights, and of their index, as this module writes them."""
-    shard = re.compile(r"model(-a)?-\d{5}-of-\d{5}\.safetensors")
-    names = {file.name for file in directory.iterdir()}
-    return {name for name in names if name in (SINGLE_FILE, INDEX_FILE) or shard.fullmatch(name)}
+    return {file.name for file in directory.iterdir() if is_saved_name(file.name)} - {CONFIG_FILE}
 
 
 def plan_shards(layout: Layout, max_bytes: int) -> list[list[str]]:

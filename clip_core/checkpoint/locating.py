@@ -15,7 +15,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal
 
-from clip_core.checkpoint.files import finish_switch
 from clip_core.checkpoint.weight_files import has_whole_weights
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
@@ -69,8 +68,6 @@ def resolve_checkpoint(
         cache_dir: where the Hugging Face cache is; ``$HF_HUB_CACHE``, ``$HF_HOME/hub`` or its default place otherwise.
         local_files_only: never download (also when ``HF_HUB_OFFLINE=1``).
 
-    A save in it that was killed in the midst of its renames is completed.
-
     Raises:
         CheckpointNotFoundError: nothing under that name; the message says where was looked.
         MissingExtraError: the name must be downloaded and ``huggingface_hub`` is not installed.
@@ -86,7 +83,6 @@ def resolve_checkpoint(
     directory = directory / subfolder
     if not directory.is_dir():
         raise CheckpointNotFoundError(f"{name_or_path}: the checkpoint has no folder {subfolder!r}.")
-    finish_switch(directory)
     return directory
 
 

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core.checkpoint.switch import placed
 from clip_core.checkpoint.tensors import Array, DType, Shape, Tensor
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 
@@ -37,6 +38,7 @@ class SourceFile:
 
     Attributes:
         path: for messages; it is not opened again.
+        place: where it lies in the midst of a save; mostly there.
         size: in bytes, when it was opened.
         fingerprint: of the file that was opened.
 
@@ -47,9 +49,9 @@ class SourceFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.place = path, placed(path)
         try:
-            self.descriptor = os.open(path, _OPENING)  # a pipe without a writer must not be waited for
+            self.descriptor = os.open(self.place, _OPENING)  # a pipe without a writer must not be waited for
         except FileNotFoundError:
             raise CheckpointNotFoundError(f"{path}: no such file.") from None
         except OSError as error:
@@ -151,7 +153,7 @@ class Fingerprints:
 
     def add(self, sources: Iterable[SourceFile]) -> None:
         """Adds files that are open."""
-        self._taken.update({source.path: source.fingerprint for source in sources})
+        self._taken.update({source.place: source.fingerprint for source in sources})
 
     def changed(self) -> list[Path]:
         """Names under which another file lies, or one that was written to."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.switch import is_placed, placed
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 
 SINGLE_FILE = "model.safetensors"
@@ -18,7 +19,7 @@ WEIGHTS = (SINGLE_FILE, INDEX_FILE, "pytorch_model.bin", "pytorch_model.bin.inde
 
 def weights_file(directory: Path) -> Path | None:
     """The file of weights, or the index of their shards, if there is one."""
-    return next((directory / name for name in WEIGHTS if (directory / name).is_file()), None)
+    return next((directory / name for name in WEIGHTS if is_placed(directory / name)), None)
 
 
 def has_whole_weights(directory: Path) -> bool:
@@ -27,8 +28,8 @@ def has_whole_weights(directory: Path) -> bool:
     if path is None or path.suffix != ".json":
         return path is not None
     try:
-        shards = read_json(path).get("weight_map")
-        return isinstance(shards, dict) and all((directory / str(file)).is_file() for file in shards.values())
+        shards = read_json(placed(path)).get("weight_map")
+        return isinstance(shards, dict) and all(is_placed(directory / str(file)) for file in shards.values())
     except OSError:  # also a broken index, and names that no file can have
         return False
 
@@ -60,14 +61,14 @@ def open_weights(directory: Path) -> WeightSources:
         raise CheckpointNotFoundError(_no_weights_message(directory))
     if path.suffix != ".json":
         return WeightSources(path, {path.name: SourceFile(path)})
-    weight_map = read_json(path).get("weight_map")
+    weight_map = read_json(placed(path)).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise CheckpointFormatError(f"{path}: expected a 'weight_map' from weight name to file name.")
     names = sorted(set(weight_map.values()))
     outside = [name for name in names if Path(name).name != name or len(name) > 255]
     if outside:
         raise CheckpointFormatError(f"{path}: expected file names in the same directory, got {outside[0][:100]!r}.")
-    missing = [name for name in names if not (directory / name).is_file()]
+    missing = [name for name in names if not is_placed(directory / name)]
     if missing:
         raise CheckpointNotFoundError(f"{path} names shards that are not there: {', '.join(missing)}.")
     return WeightSources(path, {name: SourceFile(directory / name) for name in names}, weight_map)

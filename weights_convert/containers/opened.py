@@ -9,6 +9,7 @@ from pathlib import Path
 from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.safetensors_file import SafetensorsFile
 from clip_core.checkpoint.sources import SourceFile
+from clip_core.checkpoint.switch import is_placed, placed
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
@@ -87,7 +88,7 @@ def _open_safetensors(source: SourceFile) -> Container:
 
 
 def _open_shards(index: Path) -> Container:
-    weight_map = read_json(index).get("weight_map")
+    weight_map = read_json(placed(index)).get("weight_map")
     if not isinstance(weight_map, dict):
         raise CheckpointFormatError(f"{index}: expected an index of shards, with a 'weight_map' from name to file.")
     of_layers = index.name.endswith(_KERAS_SHARDS_SUFFIX)  # Keras lists layers, which have files; others list weights
@@ -102,7 +103,7 @@ def _open_shards(index: Path) -> Container:
             f"{index}: expected file names in the same directory, got {str(outside[0])[:100]!r}."
         )
     names = sorted(set(files))
-    missing = [name for name in names if not (index.parent / name).is_file()]
+    missing = [name for name in names if not is_placed(index.parent / name)]
     if missing or not names:
         raise CheckpointNotFoundError(f"{index} names shards that are not there: {', '.join(missing[:5]) or 'none'}.")
     shards = {name: _open_file(index.parent / name) for name in names}

@@ -1,13 +1,16 @@
 import dataclasses
+import json
+import os
 import shutil
 
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
 from clip_core.schemes import TORCH
-from weights_convert import inspect, open_source, opening
+from weights_convert import convert, diff, inspect, open_source, opening
 from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.formats.hf_torch import HF
 from weights_convert.names import Names
@@ -60,3 +63,42 @@ def test_a_resnet_is_named(tmp_path):
     write_torchscript(tmp_path / "RN50.pt", {name: constant(np.zeros(2, "<f4")) for name in names}, {})
     with pytest.raises(CheckpointFormatError, match="ResNet vision tower, which is not supported"):
         open_source(tmp_path / "RN50.pt")
+
+
+def test_a_foreign_journal_is_an_error_and_nothing_is_touched(source, tmp_path):
+    shutil.copytree(source, tmp_path / "in")
+    for name in ("thesis.txt", "notes.txt"):
+        (tmp_path / "in" / name).write_text("years of work")
+    plan = {"renames": {"thesis.txt": "config.bak"}, "removals": ["notes.txt"]}
+    (tmp_path / "in/.save_journal.json").write_text(json.dumps(plan))
+    before = {file: file.read_bytes() for file in (tmp_path / "in").iterdir()}
+    for use in (inspect, lambda path: convert(path, tmp_path / "out", to="hf"), lambda path: diff(path, path)):
+        with pytest.raises(CheckpointFormatError, match="expected the journal of a save"):
+            use(tmp_path / "in")
+    assert {file: file.read_bytes() for file in (tmp_path / "in").iterdir()} == before
+
+
+@pytest.mark.parametrize("renames", range(4))
+def test_a_save_that_was_cut_short_is_converted_as_it_lies(tmp_path, monkeypatch, renames):
+    checkpoints.save(tmp_path / "in")
+    replace, left = os.replace, iter(range(1 + renames))
+
+    def replace_some(old, new):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        replace(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace_some)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(
+                tmp_path / "in",
+                checkpoints.CONFIG,
+                checkpoints.weights("float16"),
+                architecture="CLIPModel",
+                max_shard_size="500KB",
+            )
+    before = {file: file.read_bytes() for file in (tmp_path / "in").iterdir()}
+    expected = inspect(checkpoints.save(tmp_path / "whole", "float16")).sha256
+    assert inspect(tmp_path / "in").sha256 == convert(tmp_path / "in", tmp_path / "out", to="nnx").sha256 == expected
+    assert {file: file.read_bytes() for file in (tmp_path / "in").iterdir()} == before

@@ -1,16 +1,9 @@
-import json
 import os
+import stat
 
 import pytest
 
-from clip_core.checkpoint.files import (
-    JOURNAL,
-    FileSwitch,
-    finish_switch,
-    read_json,
-    read_small,
-    write_text_atomically,
-)
+from clip_core.checkpoint.files import read_json, read_small, write_text_atomically
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 
 
@@ -52,50 +45,17 @@ def test_a_failing_write_leaves_the_old_text_and_nothing_else(tmp_path):
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "old"}
 
 
-def test_a_switch_replaces_adds_and_removes(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / name).write_text("old")
-    with FileSwitch(tmp_path) as switch:
-        for name in ("a", "c"):
-            switch.write(name).write_text("new")
-        switch.remove(["b", "gone"])
-        assert (tmp_path / "a").read_text() == "old"
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "new", "c": "new"}
+def test_what_cannot_be_read_is_said_in_one_line(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    for name, reason in [("folder.json", "Is a directory"), ("loop.json", "Too many levels"), ("n" * 300, "too long")]:
+        with pytest.raises(CheckpointError, match=f"cannot be read: .*{reason}"):
+            read_json(tmp_path / name)
 
 
-def test_a_failing_switch_changes_nothing(tmp_path):
-    (tmp_path / "a").write_text("old")
-    switch = FileSwitch(tmp_path)
-    switch.write("a").write_text("new")
-    switch.remove(["a"])
-    switch.__exit__(RuntimeError)
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "old"}
-
-
-def test_a_switch_that_was_cut_short_is_finished(tmp_path):
-    (tmp_path / "a").write_text("new")  # its rename is done
-    (tmp_path / ".b.tmp").write_text("new")
-    (tmp_path / "c").write_text("old")
-    plan = {"renames": {".a.tmp": "a", ".b.tmp": "b"}, "removals": ["c", "d"]}
-    (tmp_path / JOURNAL).write_text(json.dumps(plan))
-    finish_switch(tmp_path)
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a": "new", "b": "new"}
-
-
-@pytest.mark.parametrize(
-    "plan",
-    [
-        {"renames": {"../a": "b"}, "removals": []},
-        {"renames": {"a": "/b"}, "removals": []},
-        {"renames": {}, "removals": ["x/../../a"]},
-        {"renames": {}, "removals": [3]},
-        {"renames": []},
-    ],
-)
-def test_a_journal_that_reaches_out_of_its_directory_is_refused(tmp_path, plan):
-    (tmp_path / "inside").mkdir()
-    (tmp_path / "a").write_text("mine")
-    (tmp_path / "inside" / JOURNAL).write_text(json.dumps(plan))
-    with pytest.raises(CheckpointFormatError, match="Delete the file"):
-        finish_switch(tmp_path / "inside")
-    assert (tmp_path / "a").read_text() == "mine"
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path, mode):
+    (tmp_path / "a").touch()
+    (tmp_path / "a").chmod(mode)
+    write_text_atomically(tmp_path / "a", "new")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
