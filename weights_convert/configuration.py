@@ -1,7 +1,8 @@
 """The configuration of a checkpoint: read where there is one, else inferred from shapes as far as that goes.
 
-Shapes tell every size but the number of heads and the activation. Those come from what the user says, from a file
-beside the weights, from the configuration inside the archive, or from the digest of a published file; never by guess.
+Shapes tell every size, but not the number of heads, the activation and where a text ends. Those come from what the user
+says, from a file beside the weights, from the configuration inside the archive, or from the digest of a published file;
+never by guess.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from weights_convert.format import Format
 from weights_convert.formats import FORMATS
 from weights_convert.known_models import PUBLISHED, inferred_sizes, named_config, names_to_say
 from weights_convert.model import AnyConfig
+from weights_convert.untold import TO_FILL_IN, check_told, config_to_fill_in
 
 _CONFIG_FILES = tuple(
     dict.fromkeys(format_.config for format_ in FORMATS.values() if format_.config is not HUGGING_FACE_CONFIG)
@@ -66,7 +68,10 @@ def _given(given: str | PathLike[str] | AnyConfig | None, shapes: Mapping[str, S
     if isinstance(given, CLIPConfig | CLIPTextConfig | CLIPVisionConfig):
         return FoundConfig(given, "the configuration that was given")
     if Path(given).exists():
-        return FoundConfig(read_config(Path(given)), str(given))
+        described, path = _described(Path(given))
+        if HUGGING_FACE_CONFIG.describes(described):
+            check_told(described, path, inferred_sizes(shapes))
+        return FoundConfig(_parsed(described, path), str(given))
     return FoundConfig(named_config(str(given), shapes), f"the name {given}")
 
 
@@ -101,8 +106,12 @@ def read_config(path: Path) -> AnyConfig:
     Args:
         path: the file, or a directory that holds it as ``config.json``.
     """
-    path = path / "config.json" if path.is_dir() else path
-    return _parsed(read_json(placed(path)), path)
+    return _parsed(*_described(path))
+
+
+def _described(path: Path) -> tuple[dict[str, Any], Path]:
+    path = path / HUGGING_FACE_CONFIG.name if path.is_dir() else path
+    return read_json(placed(path)), path
 
 
 def _parsed(described: Any, path: Path) -> AnyConfig:
@@ -123,8 +132,8 @@ def _own_part(config: AnyConfig, shapes: Mapping[str, Shape]) -> AnyConfig:
 
 
 def _what_to_say(container: Container, sizes: Mapping[str, Mapping[str, Any]]) -> str:
-    known = "; ".join(f"{name[:-7]}: {json.dumps(found)}" for name, found in sizes.items()) or "nothing"
     return (
-        f"{container.path}: has no configuration. Its shapes tell {known}; they cannot tell num_attention_heads and "
-        f"hidden_act, and wrong ones give wrong answers without an error. {names_to_say()}"
+        f"{container.path}: has no configuration, and wrong numbers of heads, activations and ends of text give wrong "
+        f"answers without an error. {names_to_say()} Its shapes tell all of a config.json but what is {TO_FILL_IN!r} "
+        f"here:\n  {json.dumps(config_to_fill_in(sizes))}"
     )

@@ -1,4 +1,4 @@
-"""What weights tell of their model, and what a name or a digest tells beyond that: heads and activation."""
+"""What weights tell of their model, and what a name or a digest tells beyond that: heads, activation, end of text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from clip_core.checkpoint.tensors import Shape
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import ConfigError
 from weights_convert.formats.openai import HEAD_DIM
+from weights_convert.model import AnyConfig
 
 PUBLISHED = {
     "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B/32",
@@ -20,9 +21,12 @@ PUBLISHED = {
 }
 """SHA-256 of the files that OpenAI published, which is part of their addresses."""
 
-_SIZES = {"ViT-S": (384, 64), "ViT-M": (512, 64), "ViT-B": (768, 64), "ViT-L": (1024, 64), "ViT-H": (1280, 80),
-          "ViT-g": (1408, 88), "ViT-bigG": (1664, 104), "ViT-e": (1792, 112)}  # fmt: skip
-"""Width of the vision tower and of its heads; a head of the text tower is 64 wide in all of them."""
+_SIZES = {"ViT-S": (384, 64, 384), "ViT-M": (512, 64, 512), "ViT-B": (768, 64, 512), "ViT-L": (1024, 64, 768),
+          "ViT-H": (1280, 80, 1024), "ViT-g": (1408, 88, 1024), "ViT-bigG": (1664, 104, 1280),
+          "ViT-e": (1792, 112, 1280)}  # fmt: skip
+"""Width of the vision tower and of its heads, width of the text tower, whose heads are 64 wide in all of them."""
+LIKE_OPENAI = "openai"
+"""A name for any model that OpenAI's ``clip.load`` can read."""
 _OPENAI_NAMES = tuple(PUBLISHED.values())
 _OPEN_CLIP_NAME = re.compile(r"(ViT-(?:S|M|B|L|H|g|bigG|e))-(\d\d)(?:-alt|-plus)?(?:-\d{3})?(-quickgelu)?")
 
@@ -57,46 +61,75 @@ def _tower_sizes(shapes: Mapping[str, Shape], tower: str) -> dict[str, int]:
     return {**sizes, "num_channels": patches[1], "patch_size": patches[2], "image_size": image_size}
 
 
-def named_config(name: str, shapes: Mapping[str, Shape]) -> CLIPConfig:
-    """The configuration of a known model: sizes from its weights, heads and activation from its name.
+def named_config(name: str, shapes: Mapping[str, Shape]) -> AnyConfig:
+    """The configuration of a known model or of a tower of it: sizes from the weights, heads and activation by name.
 
     Raises:
         ConfigError: an unknown name, or weights that are not of that model.
     """
     match = _OPEN_CLIP_NAME.fullmatch(name)
+    sizes = inferred_sizes(shapes)
+    if name == LIKE_OPENAI:
+        _check_like_openai(sizes)
+        return _config(sizes, HEAD_DIM, "quick_gelu")
     if name not in _OPENAI_NAMES and not match:
         raise ConfigError(f"{name}: no such file, and no known model. {names_to_say()}")
     family, patch = (match[1], int(match[2])) if match else (name.split("/")[0], int(name.split("/")[1][:2]))
-    activation = "quick_gelu" if not match or match[3] else "gelu"
-    sizes = inferred_sizes(shapes)
-    if set(sizes) != {"text_config", "vision_config"}:
-        raise ConfigError(f"{name}: names a whole model, the weights are of a part. Give its config.json.")
-    text, vision = sizes["text_config"], sizes["vision_config"]
-    width, head_dim = _SIZES[family]
-    usual = "alt" in name or "plus" in name or vision["hidden_size"] == width
-    if not usual or vision["patch_size"] != patch or vision["hidden_size"] % head_dim or text["hidden_size"] % HEAD_DIM:
-        got = f"width {vision['hidden_size']} and patches of {vision['patch_size']}"
-        raise ConfigError(f"{name}: the weights are of another model, with a vision tower of {got}.")
-    last = text["vocab_size"] - 1
-    return CLIPConfig(
-        projection_dim=vision["projection_dim"],
-        text_config=CLIPTextConfig(
-            **text,
-            num_attention_heads=text["hidden_size"] // HEAD_DIM,
+    width, head_dim, text_width = _SIZES[family]
+    usual = not ("alt" in name or "plus" in name)
+    vision, text = sizes.get("vision_config"), sizes.get("text_config")
+    wrong = []
+    if vision and ((usual and vision["hidden_size"] != width) or vision["hidden_size"] % head_dim):
+        wrong.append(f"a vision tower of width {vision['hidden_size']}")
+    if vision and vision["patch_size"] != patch:
+        wrong.append(f"patches of {vision['patch_size']}")
+    alone = text and not vision  # beside a vision tower that fits, any width will do
+    if text and ((usual and alone and text["hidden_size"] != text_width) or text["hidden_size"] % HEAD_DIM):
+        wrong.append(f"a text tower of width {text['hidden_size']}")
+    if wrong:
+        raise ConfigError(f"{name}: the weights are of another model, with {' and '.join(wrong)}.")
+    return _config(sizes, head_dim, "quick_gelu" if not match or match[3] else "gelu")
+
+
+def _check_like_openai(sizes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises `ConfigError` for weights that ``clip.load`` would take for another model."""
+    for name, tower in sizes.items():
+        width = tower["hidden_size"]
+        if width % HEAD_DIM or tower["intermediate_size"] != 4 * width:
+            raise ConfigError(
+                f"{LIKE_OPENAI}: expected a {name[:-7]} tower with heads {HEAD_DIM} wide and an MLP four times as wide "
+                f"as itself, got width {width} and an MLP of {tower['intermediate_size']}. Give its config.json."
+            )
+
+
+def _config(sizes: Mapping[str, Mapping[str, Any]], vision_head_dim: int, activation: str) -> AnyConfig:
+    text = vision = None
+    if "text_config" in sizes:
+        found = sizes["text_config"]
+        last = found["vocab_size"] - 1
+        text = CLIPTextConfig(
+            **found,
+            num_attention_heads=found["hidden_size"] // HEAD_DIM,
             hidden_act=activation,
             bos_token_id=max(last - 1, 0),
             eos_token_id=last,
-        ),
-        vision_config=CLIPVisionConfig(
-            **vision, num_attention_heads=vision["hidden_size"] // head_dim, hidden_act=activation
-        ),
-    )
+        )
+    if "vision_config" in sizes:
+        found = sizes["vision_config"]
+        heads = found["hidden_size"] // vision_head_dim
+        vision = CLIPVisionConfig(**found, num_attention_heads=heads, hidden_act=activation)
+    if text and vision:
+        return CLIPConfig(projection_dim=vision.projection_dim, text_config=text, vision_config=vision)
+    tower = text or vision
+    if tower is None:
+        raise ConfigError("the weights are not those of a whole tower. Fetch or save them again.")
+    return tower
 
 
 def names_to_say() -> str:
     """How to say which model weights without a configuration are of."""
     return (
         "Say which model it is with --config (config= in Python): a config.json or open_clip_config.json; "
-        f"one of OpenAI's models, {', '.join(_OPENAI_NAMES)} (quick_gelu); or a name of open_clip, such as ViT-B-32 "
-        "(gelu) or ViT-B-32-quickgelu."
+        f"one of OpenAI's models, {', '.join(_OPENAI_NAMES)}, or {LIKE_OPENAI} for any that its clip.load reads "
+        "(quick_gelu, heads of 64); or a name of open_clip, such as ViT-B-32 (gelu) or ViT-B-32-quickgelu."
     )
