@@ -25,8 +25,8 @@ _MOST_LINES = 20
 _config = click.option(
     "--config",
     metavar="FILE|NAME",
-    help="For weights without a configuration: a config.json or open_clip_config.json, or a model such as ViT-B/32 "
-    "or openai, which is what clip.load takes any for.",
+    help="For weights without a configuration: a config.json or open_clip_config.json, a model such as ViT-B/32, or "
+    "openai, for what its clip.load infers.",
 )
 _key = click.option(
     "--key", metavar="KEY", help="Of several models in a file, the one under this key, such as model_ema."
