@@ -2,8 +2,8 @@
 
 Run with ``python -m benchmarks.safetensors_reader``. The file holds float32 weights of ViT-B/32's sizes, 605 MB. Each
 measurement is a process of its own, and the readers take turns. ``open`` asks for the layout of every tensor; ``read``
-also sums every tensor, one at a time, and lets it go; ``hold`` keeps them all, as a loader does until its framework
-has copied them. Memory is the peak of what is not a mapped file's (which can be dropped at any time): ``RssAnon``.
+also sums every tensor, one at a time, and lets it go; ``hold`` keeps them all. Memory is the peak of what is not a
+mapped file's (which can be dropped at any time): ``RssAnon``.
 """
 
 from __future__ import annotations

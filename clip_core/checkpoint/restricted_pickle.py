@@ -13,27 +13,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO, NoReturn, cast
 
-import numpy as np
-
-from clip_core.checkpoint.tensors import BFLOAT16, DType, Shape
+from clip_core.checkpoint.pickled_tensors import (
+    OTHER_DTYPE_ADVICE,
+    STORAGES,
+    Storage,
+    is_natural,
+    parameter,
+    strided_tensor,
+)
 from clip_core.errors import CheckpointFormatError
 
 MAX_INSTRUCTIONS = 2_000_000
 MAX_PICKLE_BYTES = 64_000_000
-
-STORAGES: dict[str, DType] = {
-    "DoubleStorage": np.dtype("<f8"),
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": BFLOAT16,
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
-"""The storage classes of ``torch`` and what their elements are."""
+_ADVICE = (
+    "Weights need numbers, texts, containers and tensors only; nothing of the file was executed. "
+    "If you trust where it comes from, save its state_dict as safetensors."
+)
 
 _DTYPE_NAMES = frozenset(
     ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -49,25 +44,6 @@ class Global:
 
     def __str__(self) -> str:
         return f"{self.module}.{self.name}"
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A run of numbers that tensors share: the archive's key for it, what the elements are and how many."""
-
-    key: str
-    dtype: DType
-    size: int
-
-
-@dataclass(frozen=True)
-class StridedTensor:
-    """A tensor as a view of a storage; offset and strides count elements."""
-
-    storage: Storage
-    offset: int
-    shape: Shape
-    strides: Shape
 
 
 @dataclass(frozen=True)
@@ -129,6 +105,7 @@ class _Machine:
         self.source = source
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        self.storages: dict[str, Storage] = {}
         self.copied = 0
 
     def run(self, file: BinaryIO) -> Any:
@@ -158,11 +135,8 @@ class _Machine:
         else:
             self.refuse(f"it uses the instruction {name}")
 
-    def refuse(self, problem: str) -> NoReturn:
-        raise CheckpointFormatError(
-            f"{self.source}: refused, since {problem}. Weights need numbers, texts, containers and tensors only; "
-            "nothing of the file was executed. If you trust where it comes from, save its state_dict as safetensors."
-        )
+    def refuse(self, problem: str, advice: str = _ADVICE) -> NoReturn:
+        raise CheckpointFormatError(f"{self.source}: refused, since {problem}. {advice}")
 
     def copy(self, count: int) -> None:
         """Counts elements that an instruction copies out of a container, which it could repeat without end."""
@@ -245,7 +219,7 @@ class _Machine:
     def set_pairs(self, group: list[Any]) -> None:
         mapping = self.top(dict)
         for key, value in zip(group[::2], group[1::2], strict=True):
-            if not isinstance(key, str | float | None) and not _is_natural(key):  # hashing what is nested could not end
+            if not isinstance(key, str | float | None) and not is_natural(key):  # hashing what is nested could not end
                 raise ValueError(f"{type(key).__name__} as a key")
             mapping[key] = value
 
@@ -261,6 +235,8 @@ class _Machine:
 
     def checked_global(self, module: str, name: str) -> Global:
         found = Global(module, name)
+        if str(found) == "torch._utils._rebuild_tensor_v3":
+            self.refuse("it holds tensors of float8 or of another rare dtype", OTHER_DTYPE_ADVICE)
         is_class = module == "__torch__" or module.startswith("__torch__.")
         is_torch = module == "torch" and (name in STORAGES or name in _DTYPE_NAMES)
         if not (is_class or is_torch or str(found) in _CALLS or str(found) in _INERT):
@@ -304,40 +280,17 @@ class _Machine:
         kind, key, _location, size = reference[1:5]
         if not isinstance(kind, Global) or kind.module != "torch" or kind.name not in STORAGES:
             self.refuse(f"it refers to a storage of the kind {_shown(kind)}")
-        if not isinstance(key, str) or not _is_natural(size) or (len(reference) == 6 and reference[5] is not None):
+        if not isinstance(key, str) or not is_natural(size) or (len(reference) == 6 and reference[5] is not None):
             self.refuse("it refers to a storage with a malformed key, size or view")
-        self.stack.append(Storage(key, STORAGES[kind.name], size))
+        storage = Storage(key, STORAGES[kind.name], size)
+        if self.storages.setdefault(key, storage) != storage:  # torch takes all for what the first says
+            self.refuse(f"it says of the storage {key[:40]!r} that it has two kinds or sizes")
+        self.stack.append(storage)
 
 
 def _shown(value: Any) -> str:
     """For messages: a name, or only the type of anything else, which could be endless as a text."""
     return repr(str(value)[:120]) if isinstance(value, Global) else type(value).__name__
-
-
-def _is_natural(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StridedTensor:
-    """Checks a tensor's view against its storage; anything beyond it, or larger than it, is malformed."""
-    if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(strides, tuple):
-        raise ValueError("a tensor that is no view of a storage")
-    if len(shape) != len(strides) or len(shape) > 32 or not all(map(_is_natural, (offset, *shape, *strides))):
-        raise ValueError("a tensor with a malformed shape, offset or strides")
-    count = 1
-    for size in shape:
-        count *= size
-    if count:
-        last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        if last >= storage.size or count > storage.size:
-            raise ValueError(f"a tensor {shape} that needs more than the {storage.size} elements of its storage")
-    return StridedTensor(storage, offset, shape, strides)
-
-
-def _parameter(data: Any, *_: Any) -> StridedTensor:
-    if not isinstance(data, StridedTensor):
-        raise ValueError("a parameter that is no tensor")
-    return data
 
 
 def _ordered_dict(pairs: Any = ()) -> dict[Any, Any]:
@@ -352,9 +305,9 @@ def _same(value: Any = None, *_: Any) -> Any:
 
 _CALLS: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_tensor": strided_tensor,
+    "torch._utils._rebuild_tensor_v2": strided_tensor,
+    "torch._utils._rebuild_parameter": parameter,
     "torch.Size": _same,
     "torch.device": _same,
     "torch.jit._pickle.build_intlist": _same,

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core.checkpoint.pickled_tensors import OTHER_DTYPE_ADVICE
 from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointError, CheckpointFormatError
@@ -139,7 +140,10 @@ class SafetensorsFile(Mapping[str, NDArray[Any]]):
             raise self._broken(f"the entry of {name!r} is malformed ({error!r})") from error
         dtype = _DTYPES.get(str(code))
         if dtype is None:
-            raise self._broken(f"{name!r}: expected a dtype of {', '.join(_DTYPES)}, got {code!r}")
+            raise CheckpointFormatError(
+                f"{self.path}: {name!r}: expected a dtype of {', '.join(_DTYPES)}, got {str(code)[:40]!r}. "
+                f"{OTHER_DTYPE_ADVICE}"
+            )
         if len(shape) > _MOST_AXES:
             raise self._broken(f"{name!r} has {len(shape)} axes, more than {_MOST_AXES}")
         if not all(type(number) is int and number >= 0 for number in (*shape, start, stop)):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clip_core.checkpoint.restricted_pickle import ModuleAttributes, Storage, StridedTensor, read_pickle
+from clip_core.checkpoint.pickled_tensors import Storage, StridedTensor
+from clip_core.checkpoint.restricted_pickle import ModuleAttributes, read_pickle
 from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.tensors import Array, Tensor, row_major
 from clip_core.checkpoint.zip_archive import ZipArchive
@@ -170,13 +171,15 @@ def _lazy(tensor: StridedTensor, source: SourceFile, start: int, size: int) -> T
     if count * dtype.itemsize > size:
         raise CheckpointFormatError(f"{source.path}: cut: a storage of {count * dtype.itemsize} bytes has only {size}.")
     offset = start + tensor.offset * dtype.itemsize
-    if tensor.strides == row_major(tensor.shape) or math.prod(tensor.shape) <= 1:
+    whole = tensor.strides == row_major(tensor.shape) or math.prod(tensor.shape) <= 1
+    if whole and not tensor.negated:
         return source.tensor(offset, dtype, tensor.shape)
     last = sum((length - 1) * stride for length, stride in zip(tensor.shape, tensor.strides, strict=True))
-    span = source.tensor(offset, dtype, (last + 1,))
+    span = source.tensor(offset, dtype, (last + 1 if math.prod(tensor.shape) else 0,))
 
     def read() -> Array:
         strides = tuple(stride * dtype.itemsize for stride in tensor.strides)
-        return np.lib.stride_tricks.as_strided(span.read(), tensor.shape, strides, writeable=False)
+        value: Array = np.negative(span.read()) if tensor.negated else span.read()
+        return np.lib.stride_tricks.as_strided(value, tensor.shape, strides, writeable=False)
 
     return Tensor(dtype, tensor.shape, read)

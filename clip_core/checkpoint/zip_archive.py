@@ -15,6 +15,7 @@ MAX_ENTRIES = 200_000
 MAX_READ_BYTES = 64_000_000
 _MAX_DIRECTORY_BYTES = 20_000_000
 _LARGEST_END = 22 + 65535 + 20  # the end record with the longest comment, and what points to its 64-bit form
+_ZIP64_RECORD_BYTES = 56
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")
 _LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 _ENCRYPTED = 0x1
@@ -46,12 +47,14 @@ class ZipArchive:
     def __init__(self, source: SourceFile) -> None:
         self.source, self.path = source, source.path
         try:
-            self._check_directory_size()
+            claimed_start = self._check_directory()
             with zipfile.ZipFile(source.stream()) as archive:
                 infos = archive.infolist()
                 directory_start = archive.start_dir
         except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError, EOFError) as error:
             raise self._broken(f"its table of contents is unreadable ({error})") from error
+        if directory_start != claimed_start:  # other readers go by the claim
+            self._refuse(f"its table of contents lies at byte {directory_start}, and {claimed_start} is claimed")
         if len(infos) > MAX_ENTRIES:
             self._refuse(f"it has {len(infos)} entries, more than {MAX_ENTRIES}")
         self._check_names(infos)
@@ -76,30 +79,37 @@ class ZipArchive:
     def _refuse(self, problem: str) -> NoReturn:
         raise self._broken(problem)
 
-    def _check_directory_size(self) -> None:
-        """Bounds what `zipfile` reads at once, by what the end of the archive says; that is what `zipfile` goes by."""
-        end = self.source.read(max(0, self.source.size - _LARGEST_END), _LARGEST_END)
+    def _check_directory(self) -> int:
+        """Where the end of the archive says that its table of contents begins; bounds what `zipfile` reads at once."""
+        first = max(0, self.source.size - _LARGEST_END)
+        end = self.source.read(first, _LARGEST_END)
         position = end.rfind(b"PK\5\6")
         if position < 0:
-            return  # no archive: zipfile says so
-        (size,) = struct.unpack_from("<L", end, position + 12)
-        if size == 0xFFFFFFFF and position >= _ZIP64_LOCATOR.size:
-            signature, _, start, _ = _ZIP64_LOCATOR.unpack_from(end, position - _ZIP64_LOCATOR.size)
-            if signature == b"PK\6\7" and start + 48 <= self.source.size:
-                (size,) = struct.unpack("<Q", self.source.read(start + 40, 8))
+            raise zipfile.BadZipFile("it has no end")
+        size, start = struct.unpack_from("<LL", end, position + 12)
+        locator = max(0, position - _ZIP64_LOCATOR.size)
+        if end[locator:position].startswith(b"PK\6\7"):
+            _, _, record, _ = _ZIP64_LOCATOR.unpack_from(end, locator)
+            if record != first + locator - _ZIP64_RECORD_BYTES or self.source.read(record, 4) != b"PK\6\6":
+                self._refuse("the records at its end contradict one another")
+            size, start = struct.unpack("<QQ", self.source.read(record + 40, 16))
         if size > _MAX_DIRECTORY_BYTES:
             self._refuse(f"its table of contents has {size} bytes, more than {_MAX_DIRECTORY_BYTES}")
+        return int(start)
 
     def _check_names(self, infos: list[zipfile.ZipInfo]) -> None:
+        """Refuses names that readers could take for one another's, or for a path that leads outside."""
         seen = set()
         for info in infos:
             path = PurePosixPath(info.filename)
             if path.is_absolute() or ".." in path.parts or "\\" in info.orig_filename or "\0" in info.orig_filename:
                 self._refuse(f"its entry {info.filename[:100]!r} leads outside")
-            if info.filename in seen:
+            if str(path) != info.filename.removesuffix("/"):
+                self._refuse(f"its entry {info.filename[:100]!r} should be called {str(path)[:100]!r}")
+            if str(path).lower() in seen:
                 self._refuse(f"it has two entries {info.filename[:100]!r}")
-            seen.add(info.filename)
-        tops = {PurePosixPath(name).parts[:1] for name in seen}
+            seen.add(str(path).lower())
+        tops = {PurePosixPath(info.filename).parts[:1] for info in infos}
         if len(tops) > 1:
             self._refuse("its entries lie in several top folders")
 

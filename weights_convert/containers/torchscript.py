@@ -13,7 +13,7 @@ from typing import TypeAlias, Union
 
 import numpy as np
 
-from clip_core.checkpoint.restricted_pickle import STORAGES
+from clip_core.checkpoint.pickled_tensors import STORAGES
 from clip_core.checkpoint.tensors import Shape, Tensor, contiguous, row_major
 from clip_core.checkpoint.torch_file import EXTRA
 

@@ -24,6 +24,7 @@ def torch(directory: Path) -> None:
     whole = torch.cat([value.flatten() for value in state.values()])
     views = dict(zip(state, torch.split(whole, [value.numel() for value in state.values()]), strict=True))
     shared = {name: view.reshape(state[name].shape) for name, view in views.items()}
+    shared["positional_embedding"] = torch._neg_view(-state["positional_embedding"])
     shared["visual.proj"] = torch.nn.Parameter(state["visual.proj"].T.contiguous()).T
     torch.save({"epoch": 3, "state_dict": shared, "optimizer": {"step": torch.zeros(())}}, directory / "saved_views.pt")
     script(state).save(directory / "saved_script.pt")

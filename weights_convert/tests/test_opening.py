@@ -2,6 +2,7 @@ import dataclasses
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,3 +103,8 @@ def test_a_save_that_was_cut_short_is_converted_as_it_lies(tmp_path, monkeypatch
     expected = inspect(checkpoints.save(tmp_path / "whole", "float16")).sha256
     assert inspect(tmp_path / "in").sha256 == convert(tmp_path / "in", tmp_path / "out", to="nnx").sha256 == expected
     assert {file: file.read_bytes() for file in (tmp_path / "in").iterdir()} == before
+
+
+def test_a_file_is_given_without_its_directory(source, monkeypatch):
+    monkeypatch.chdir(source)
+    assert open_source("model.safetensors").path == Path("model.safetensors")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.restricted_pickle import Inert, StridedTensor, read_pickle
+from clip_core.checkpoint.pickled_tensors import StridedTensor
+from clip_core.checkpoint.restricted_pickle import Inert, read_pickle
 from clip_core.errors import CheckpointFormatError
 
 
@@ -35,9 +36,10 @@ def storage(kind="FloatStorage", key="0", size=6):
     )  # fmt: skip
 
 
-def tensor(shape=b"K\x02K\x03", strides=b"K\x03K\x01", offset=b"K\x00", of=None):
+def tensor(shape=b"K\x02K\x03", strides=b"K\x03K\x01", offset=b"K\x00", of=None, metadata=b""):
     of = storage() if of is None else of
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + of + offset + b"(" + shape + b"t(" + strides + b"t\x89NtR"
+    start = b"ctorch._utils\n_rebuild_tensor_v2\n(" + of
+    return start + offset + b"(" + shape + b"t(" + strides + b"t\x89N" + metadata + b"tR"
 
 
 MALICIOUS = {
@@ -76,6 +78,9 @@ MALICIOUS = {
     "build on a list": (b"]}b.", "sets the state of a list"),
     "state of a tensor": (tensor() + b"}b.", "sets the state of a StridedTensor"),
     "setstate by reduce": (pickle.dumps(Calls(OrderedDict, state=(None, {"x": 1}))), "sets the state"),
+    "float8": (b"ctorch._utils\n_rebuild_tensor_v3\n.", "float8 or of another rare dtype. Weights are float32"),
+    "storage of two kinds": (tensor() + tensor(of=storage("IntStorage")) + b".", "'0' that it has two kinds or sizes"),
+    "storage of two sizes": (storage() + storage(size=7) + b".", "'0' that it has two kinds or sizes"),
     "call of data": (b"X\x01\0\0\0x)R.", "calls a str"),
     "call of a dtype": (b"ctorch\nfloat32\n)R.", "torch.float32"),
     "call of a module class": (b"c__torch__\nModel\n)R.", "__torch__.Model"),
@@ -105,6 +110,13 @@ def test_an_inert_object_holds_nothing_that_a_pickle_gives_it():
         read(b"cpathlib\nPosixPath\n)RK\x01K\x02s.")
 
 
+def test_views_that_torch_reads_in_its_own_way():
+    assert not read(tensor() + b".").negated
+    assert read(tensor(metadata=b"}X\x03\0\0\0neg\x88s") + b".").negated
+    expanded = read(tensor(b"K\x64K\x02", b"K\x00K\x01") + b".")
+    assert (expanded.shape, expanded.strides) == ((100, 2), (0, 1))
+
+
 MALFORMED = {
     "empty": b"",
     "no end": b"\x80\x02}",
@@ -125,6 +137,9 @@ MALFORMED = {
     "negative stride": tensor(strides=b"J\xff\xff\xff\xffK\x01") + b".",
     "negative size": tensor(shape=b"J\xff\xff\xff\xffK\x03") + b".",
     "expanded from one element": tensor(b"J\0\0\0\x7fJ\0\0\0\x7f", b"K\x00K\x00") + b".",
+    "expanded to 2 GB": tensor(b"J\0\0\0\x20", b"K\x00") + b".",
+    "conjugated": tensor(metadata=b"}X\x04\0\0\0conj\x88s") + b".",
+    "negated truth values": tensor(of=storage("BoolStorage"), metadata=b"}X\x03\0\0\0neg\x88s") + b".",
     "a size of many digits": tensor(of=storage()[:-3] + b"\x8b" + (3000).to_bytes(4, "little") + b"\x7f" * 3000 + b"tQ")
     + b".",
     "shape that is a list": b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage() + b"K\x00]]\x89NtR.",

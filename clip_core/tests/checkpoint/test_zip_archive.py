@@ -82,6 +82,25 @@ def test_a_name_that_stands_twice_is_refused(good):
     refused(archive(good, [("model/a", b"x"), ("model/a", b"y")]), "two entries 'model/a'")
 
 
+@pytest.mark.parametrize("name", ["model/./data/0", "model//data/0", "./model/data/0"])
+def test_a_name_that_can_be_read_as_another_is_refused(good, name):
+    refused(archive(good, [(name, b"x"), ("model/data/0", b"y")]), "should be called 'model/data/0'")
+
+
+def test_names_that_differ_in_case_only_are_refused(good):
+    refused(archive(good, [("model/a", b"x"), ("model/A", b"y")]), "two entries 'model/A'")
+
+
+def test_folders_have_entries_in_some_archives(good):
+    archive(good, [("model/", b""), ("model/data/", b""), ("model/data/0", b"y")])
+    assert ZipArchive(SourceFile(good)).read("data/0") == b"y"
+
+
+def test_what_stands_before_an_archive_is_refused_since_readers_count_from_elsewhere(good):
+    good.write_bytes(b"PK\3\4" + good.read_bytes())
+    refused(good, "its table of contents lies at byte [0-9]+, and [0-9]+ is claimed")
+
+
 def test_several_top_folders_are_refused(good):
     refused(archive(good, [("model/a", b"x"), ("other/a", b"y")]), "several top folders")
 
@@ -104,6 +123,10 @@ def test_the_size_of_a_table_of_contents_of_64_bits_is_read(good, monkeypatch):
     locator = struct.pack("<4sLQL", b"PK\6\7", 0, end, 1)
     good.write_bytes(data[:end] + record + locator + data[end : end + 12] + b"\xff" * 8 + data[end + 20 :])
     assert ZipArchive(SourceFile(good)).read("data.pkl") == b"pickle"
+    elsewhere = struct.pack("<4sLQL", b"PK\6\7", 0, end - 1, 1)
+    good.write_bytes(good.read_bytes().replace(locator, elsewhere))
+    refused(good, "the records at its end contradict one another")
+    good.write_bytes(good.read_bytes().replace(elsewhere, locator))
     monkeypatch.setattr(zip_archive, "_MAX_DIRECTORY_BYTES", 50)
     refused(good, f"its table of contents has {size} bytes, more than 50")
 
