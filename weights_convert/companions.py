@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from clip_core.checkpoint.files import read_json
@@ -15,6 +14,7 @@ from clip_core.errors import CheckpointFormatError
 from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
 from clip_core.tokenizer.clip import CLIPTokenizer
 from weights_convert.model import AnyConfig, Files, Model
+from weights_convert.scratch import scratch_directory
 
 PREPROCESSOR = FILE_NAME
 TOKENIZER = (
@@ -126,9 +126,9 @@ def _of_tower(config: AnyConfig, tower: str, name: str) -> int | None:
 
 
 def _clip_tokenizer_files() -> Files:
-    with TemporaryDirectory() as directory:
+    with scratch_directory() as directory:
         CLIPTokenizer().save_pretrained(directory)
-        return {path.name: path.read_bytes() for path in sorted(Path(directory).iterdir())}
+        return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 
 def hugging_face_company(model: Model) -> Files:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointError
 from weights_convert.formats.hf_torch import HF
 from weights_convert.model import AnyConfig, Model
+from weights_convert.scratch import scratch_directory
 
 LARGEST_DIFFERENCE = 2e-4
 """What two frameworks may differ by, relative to the largest value of an output or to 1: float32 on a CPU, at the
@@ -82,11 +82,11 @@ def run_model(model: Model, backend: str) -> dict[str, Array]:
         CheckpointError: the framework's process failed.
     """
     float32 = {name: tensor.cast(np.dtype("<f4"), name) for name, tensor in model.weights.items()}
-    with TemporaryDirectory() as directory:
-        HF.write(replace(model, weights=float32, files={}), Path(directory), sys.maxsize)
-        np.savez(Path(directory, "inputs.npz"), **fixed_inputs(model.config))
+    with scratch_directory() as directory:
+        HF.write(replace(model, weights=float32, files={}), directory, sys.maxsize)
+        np.savez(directory / "inputs.npz", **fixed_inputs(model.config))
         # -P and the path of our own package: a Python file that lies beside a checkpoint is not to be imported
-        command = [sys.executable, "-P", "-m", "weights_convert.run_model", directory, backend, model.architecture]
+        command = [sys.executable, "-P", "-m", "weights_convert.run_model", str(directory), backend, model.architecture]
         environment = {**os.environ, "PYTHONPATH": _import_path()}
         try:
             ended = subprocess.run(
@@ -96,7 +96,7 @@ def run_model(model: Model, backend: str) -> dict[str, Array]:
             raise CheckpointError(f"The backend {backend} took more than {_SECONDS} seconds.") from error
         if ended.returncode:
             raise CheckpointError(f"The backend {backend} failed to run the model:\n{ended.stderr[-2000:]}")
-        with np.load(Path(directory, "outputs.npz")) as outputs:
+        with np.load(directory / "outputs.npz") as outputs:
             return dict(outputs)
 
 

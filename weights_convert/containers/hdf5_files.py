@@ -23,6 +23,7 @@ from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.tensors import BFLOAT16, Tensor, constant, contiguous
 from clip_core.errors import CheckpointFormatError
 from weights_convert.containers import hdf5_contents
+from weights_convert.containers.kept_failure import KeptFailure
 from weights_convert.containers.packages import require_package
 
 _SECONDS = 600  # the process has a limit of its own, on the time that it computes
@@ -74,18 +75,24 @@ def write_hdf5(
         tensors: path in the file to array.
         attributes: path of a group to its attributes; a sequence of texts is cut into numbered attributes where it is
             too long for one, as Keras does.
+
+    Raises:
+        OSError: the disk is full, or another failure to write.
     """
     import h5py
 
-    with h5py.File(path, "w") as file:
-        for name, tensor in tensors.items():
-            dataset = file.create_dataset(name, data=contiguous(tensor.read()))
-            if tensor.dtype == BFLOAT16:
-                dataset.attrs["dtype"] = "bfloat16"
-        for group, values in attributes.items():
-            for key, value in values.items():
-                for part_key, part in _attribute_parts(key, value):
-                    file.require_group(group).attrs[part_key] = part
+    with KeptFailure(path, "w+b") as opened:
+        with h5py.File(opened, "w") as file:
+            for name, tensor in tensors.items():
+                dataset = file.create_dataset(name, data=contiguous(tensor.read()))
+                if tensor.dtype == BFLOAT16:
+                    dataset.attrs["dtype"] = "bfloat16"
+                opened.check()
+            for group, values in attributes.items():
+                for key, value in values.items():
+                    for part_key, part in _attribute_parts(key, value):
+                        file.require_group(group).attrs[part_key] = part
+        opened.check()
 
 
 def _attribute_parts(key: str, value: str | Sequence[str]) -> list[tuple[str, Any]]:
