@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, parse_size
+from clip_core.checkpoint.leftovers import saving
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, Tensor
 from clip_core.errors import CheckpointError, InputError
 from weights_convert.companions import completed
@@ -123,7 +124,8 @@ def convert(
     advance = progress(done.bytes * (2 if verify != "none" else 1)) if progress else lambda count: None
     before, after = Manifest(), Manifest()
     watched = replace(model, weights=_watched(opened.model.weights, model.weights, before, after, advance))
-    with written_beside(path, is_file=target.is_file, overwrite=overwrite) as temporary:
+    place = written_beside(path, is_file=target.is_file, overwrite=overwrite)
+    with saving(path.parent, path.name.__eq__), place as temporary:
         target.write(watched, temporary, shard_bytes)
         written = open_source(temporary).model
         done = replace(done, notes=(*done.notes, *lost_settings(model, written)))

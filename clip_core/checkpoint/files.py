@@ -13,6 +13,7 @@ from operator import and_
 from pathlib import Path
 from typing import Any
 
+from clip_core.checkpoint.leftovers import saving
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from clip_core.regular_files import open_regular
 
@@ -78,13 +79,14 @@ def _what_is_there(directory: Path) -> str:
 def written_beside(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``; on leaving without an exception its file is synced and renamed to ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = beside(path)
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with saving(path.parent, path.name.__eq__):
+        temporary = beside(path)
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def beside(path: Path, like: Sequence[Path] = ()) -> Path:

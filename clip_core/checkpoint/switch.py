@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from clip_core.checkpoint.files import beside, read_json, sync, write_text_atomically
+from clip_core.checkpoint.leftovers import saving
 from clip_core.errors import CheckpointFormatError
 
 JOURNAL = ".save_journal.json"
@@ -47,6 +48,7 @@ class FileSwitch:
         self.directory = directory
         self.renames: dict[str, str] = {}
         self.removals: list[str] = []
+        self._saving = saving(directory, lambda name: name == JOURNAL or is_saved_name(name))
 
     def write(self, name: str) -> Path:
         """The temporary file of a new file that will be ``name``; nobody may read it who may not read the old ones."""
@@ -60,6 +62,7 @@ class FileSwitch:
         self.removals += names
 
     def __enter__(self) -> Self:
+        self._saving.__enter__()
         return self
 
     def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
@@ -75,6 +78,7 @@ class FileSwitch:
             if not (self.directory / JOURNAL).exists():
                 for temporary in self.renames:
                     (self.directory / temporary).unlink(missing_ok=True)
+            self._saving.__exit__(None, None, None)
 
 
 @dataclass(frozen=True)

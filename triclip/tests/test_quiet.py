@@ -18,3 +18,21 @@ except RuntimeError:
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stderr == "after reason end"
+
+
+def test_threads_that_load_at_once_leave_standard_error_where_it_was() -> None:
+    code = """
+import os, warnings
+from triclip.quiet import quiet_framework
+filters = list(warnings.filters)
+first, second = quiet_framework(), quiet_framework()
+first.__enter__()
+second.__enter__()
+first.__exit__(None, None, None)
+os.write(2, b"greeting ")
+second.__exit__(None, None, None)
+os.write(2, b"after")
+assert warnings.filters == filters
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == "after"

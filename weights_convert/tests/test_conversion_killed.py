@@ -44,6 +44,7 @@ def test_a_killed_conversion_leaves_the_old_checkpoint_the_new_one_or_none(conte
         assert _content(path) in ([old, None, new] if overwritten else [None, new]), moment
     convert(source, path, to=to, overwrite=True)  # what a killed run left does not stand in the way
     assert _content(path) == new
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]  # nor does it stay
 
 
 @pytest.mark.parametrize("to", ["openai", "hf"])

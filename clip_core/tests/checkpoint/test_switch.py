@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,10 @@ def test_a_switch_replaces_adds_and_removes(tmp_path):
 
 def test_a_failing_switch_changes_nothing(tmp_path):
     (tmp_path / CONFIG).write_text("old")
-    switch = FileSwitch(tmp_path)
-    switch.write(CONFIG).write_text("new")
-    switch.remove([CONFIG])
-    switch.__exit__(RuntimeError)
+    with suppress(RuntimeError), FileSwitch(tmp_path) as switch:
+        switch.write(CONFIG).write_text("new")
+        switch.remove([CONFIG])
+        raise RuntimeError
     assert _content(tmp_path) == {CONFIG: "old"}
 
 
