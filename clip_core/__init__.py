@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         InputError,
         InputTypeError,
         MissingExtraError,
+        NonFiniteError,
         WeightMismatchError,
     )
     from clip_core.image.loading import load_image
@@ -50,6 +51,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "MissingExtraError",
+    "NonFiniteError",
     "WeightMismatchError",
     "load_image",
     "resolve_checkpoint",

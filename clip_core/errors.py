@@ -8,6 +8,7 @@
     │   └── WeightMismatchError     (ValueError)    missing, unexpected or misshapen weights
     ├── InputError             (ValueError)         a value that a model or processor cannot take
     │   └── ImageError                              a picture that cannot be read or converted
+    ├── NonFiniteError         (FloatingPointError)  a result that is NaN or infinite
     ├── InputTypeError         (TypeError)          an object or dtype of the wrong kind
     ├── MissingExtraError      (ImportError)        an optional dependency that is not installed
     └── BackendError           (ImportError)        a framework that is there, but not as it is needed
@@ -47,6 +48,10 @@ class InputError(CLIPError, ValueError):
 
 class ImageError(InputError):
     """A picture that cannot be read or converted."""
+
+
+class NonFiniteError(CLIPError, FloatingPointError):
+    """A result that is NaN or infinite, although nothing was wrong with the input."""
 
 
 class InputTypeError(CLIPError, TypeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -13,7 +13,8 @@ import click
 
 from clip_core.backends import BACKENDS, choose_backend
 from clip_core.checkpoint.locating import EMBEDDED_NAME
-from triclip.images import Picture, batches, find_images, read_ahead
+from clip_core.image.loading import load_image
+from triclip.images import NEED_CONVERSION, Picture, batches, find_images, read_ahead
 from triclip.labels import DEFAULT_TEMPLATE, fill_templates, merge_labels, parse_labels
 from triclip.progress import progress
 from triclip.quiet import quiet_framework
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from triclip.encoder import Encoder
     from triclip.engines import Vectors
+    from triclip.images import Pixels
 
     Logits = NDArray[np.float32]
     Result = tuple[Picture, Logits | None]
@@ -54,6 +56,13 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
 )
 @click.option("--model", metavar="DIR|NAME", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Computes with it.  [default: the first installed]")
+@click.option("--device", metavar="NAME", help="Such as cpu, gpu or cuda:1.  [default: a GPU if there is one]")
+@click.option("--dtype", metavar="TYPE", help="float32, bfloat16, float16, or auto: as stored.  [default: float32]")
+@click.option(
+    "--exif-rotation/--no-exif-rotation",
+    default=True,
+    help="Turn pictures as the camera says that they stand, or take them as they lie.  [default: turn]",
+)
 @click.option("--top", metavar="K", type=click.IntRange(min=1), default=5, show_default=True, help="How many labels.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per picture and line, in UTF-8.")
 @click.option("--batch-size", metavar="N", type=click.IntRange(min=1), default=32, show_default=True)
@@ -64,6 +73,9 @@ def classify(
     templates: Sequence[str],
     model: str,
     backend: str | None,
+    device: str | None,
+    dtype: str | None,
+    exif_rotation: bool,
     top: int,
     as_json: bool,
     batch_size: int,
@@ -76,13 +88,21 @@ def classify(
     _make_streams_tolerant(as_json)
     names = _gather_labels(labels, labels_file)
     prompts = fill_templates(names, templates)
-    files = find_images(images)
-    encoder = _load(model, choose_backend(backend))
+    files, skipped = find_images(images)
+    _note_skipped(skipped)
+    encoder = _load(model, choose_backend(backend), device, dtype)
     _note_long_prompts(encoder, prompts)
-    label_embeds = encoder.encode_labels(names, templates, batch_size=batch_size, truncate=True)
+    with progress(len(prompts), "label texts", long=len(prompts) > batch_size) as shown:
+        label_embeds = encoder.encode_labels(
+            names, templates, batch_size=batch_size, truncate=True, advance=shown.advance
+        )
+
+    def read(path: str) -> Pixels:
+        return encoder.prepare_image(load_image(path, apply_exif_rotation=exif_rotation))
+
     unread = 0
     with progress(len(files), "pictures", long=len(files) > batch_size) as shown:
-        for batch in batches(read_ahead(files, encoder.prepare_image, 2 * batch_size), batch_size):
+        for batch in batches(read_ahead(files, read, 2 * batch_size), batch_size):
             for picture, logits in _classify(encoder, label_embeds, batch):
                 best = None if logits is None else best_labels(names, logits, top)
                 if best is None:
@@ -113,12 +133,22 @@ def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[
     return names
 
 
-def _load(model: str, backend: str) -> Encoder:
+def _note_skipped(skipped: Mapping[str, int]) -> None:
+    if skipped:
+        most_first = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+        listed = ", ".join(f"{count} {kind}" for kind, count in most_first)
+        unreadable = " or ".join(sorted(NEED_CONVERSION.intersection(skipped)))
+        hint = f" Pillow cannot read {unreadable}: convert them to JPEG." if unreadable else ""
+        total = sum(skipped.values())
+        click.echo(f"Note: files in folders left out, having no picture's name: {total} ({listed}).{hint}", err=True)
+
+
+def _load(model: str, backend: str, device: str | None, dtype: str | None) -> Encoder:
     from triclip.encoder import load
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the command decides, whatever the user's own programs use
     with quiet_framework():
-        return load(model, backend)
+        return load(model, backend, device, dtype)
 
 
 def _note_long_prompts(encoder: Encoder, prompts: list[str]) -> None:
@@ -156,7 +186,9 @@ def best_labels(labels: Sequence[str], logits: Logits, top: int) -> list[dict[st
 
 def _as_json(picture: Picture, best: list[dict[str, Any]] | None, model: str, backend: str) -> str:
     outcome = {"error": picture.problem} if best is None else {"labels": best}
-    return json.dumps({"path": picture.path, **outcome, "model": model, "backend": backend}, ensure_ascii=False)
+    return json.dumps(
+        {"path": picture.path, **outcome, "model": model, "backend": backend}, ensure_ascii=False, allow_nan=False
+    )
 
 
 def _as_table(picture: Picture, best: list[dict[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
@@ -19,7 +19,9 @@ from clip_core.errors import BackendError, CLIPError, InputError, InputTypeError
 from clip_core.image.inputs import errors_naming
 from clip_core.image.loading import load_image
 from clip_core.processor import CLIPProcessor
+from triclip.checkpoints import check_native, check_sizes
 from triclip.engines import Engine, Vectors, open_engine
+from triclip.finite import check_directions, check_finite
 from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts
 from triclip.labels import DEFAULT_TEMPLATE, fill_templates
 
@@ -49,7 +51,9 @@ def load(
     if dtype not in DTYPES:
         raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
     directory = resolve_checkpoint(name_or_path, part="weights and processor")
+    check_native(directory)
     processor = CLIPProcessor.from_directory(directory)
+    check_sizes(processor.image_processor, CLIPConfig.from_directory(directory).vision_config)
     try:
         engine = open_engine(backend, directory, device, dtype)
     except CLIPError:
@@ -65,6 +69,7 @@ def load(
 class Encoder:
     """A checkpoint in one framework. `load` makes it.
 
+    A file is opened with `clip_core.load_image`, which turns it upright; Pillow images and arrays are taken as given.
     Where images or texts are asked for, one may stand for a list of one. All vectors are float32; ``normalize=False``
     gives them as the model projects them, otherwise they have length 1.
 
@@ -116,6 +121,7 @@ class Encoder:
         Raises:
             InputError: an empty list, a file that is no image (`ImageError`), or pixels that cannot be.
             InputTypeError: something is neither a file nor an image.
+            NonFiniteError: the model makes NaN, infinity or, where a direction is wanted, zeros of them.
         """
         numbered = list(enumerate(listed_images(images)))
         with ThreadPoolExecutor() as pool:
@@ -146,31 +152,48 @@ class Encoder:
 
     def encode_pixels(self, pixel_values: NDArray[np.float32], normalize: bool = True) -> Vectors:
         """Vectors ``[image, embed]`` of prepared images, ``[image, channel, height, width]``, in one batch."""
-        return self._finished(self._engine.image_features(pixel_values), normalize)
+        return self._finished(self._engine.image_features(pixel_values), normalize, "vectors of images")
 
-    def _finished(self, features: Vectors, normalize: bool) -> Vectors:
-        return self._engine.unit_length(features) if normalize else features
+    def _finished(self, features: Vectors, normalize: bool, what: str) -> Vectors:
+        self._check_finite(features, what)
+        if not normalize:
+            return features
+        check_directions(features, what)
+        return self._engine.unit_length(features)
+
+    def _check_finite(self, values: NDArray[np.float32], what: str) -> None:
+        with np.errstate(all="ignore"):
+            check_finite(values, what, self._engine.model.named_weights(), self.dtype)
 
     def encode_texts(
-        self, texts: str | Sequence[str], *, batch_size: int = 32, normalize: bool = True, truncate: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        batch_size: int = 32,
+        normalize: bool = True,
+        truncate: bool = False,
+        advance: Callable[[int], None] | None = None,
     ) -> Vectors:
         """Vectors ``[text, embed]``; a single text gives ``[1, embed]``.
 
         Args:
             batch_size: how many texts are computed at a time.
             truncate: cut texts that are longer than the model's context instead of raising an error.
+            advance: is called with the number of texts whenever so many more are done.
 
         Raises:
             InputError: an empty list, a text that is too long, or a tokenizer with ids that the model does not know.
             InputTypeError: something is not text.
+            NonFiniteError: as of `encode_images`.
         """
         ids, mask = self._tokenize(listed_texts(texts, "texts"), truncate)
-        return np.concatenate(
-            [
-                self._finished(self._engine.text_features(ids[part], mask[part]), normalize)
-                for part in parts(len(ids), batch_size)
-            ]
-        )
+        embeds = []
+        for part in parts(len(ids), batch_size):
+            features = self._engine.text_features(ids[part], mask[part])
+            embeds.append(self._finished(features, normalize, "vectors of texts"))
+            if advance is not None:
+                advance(len(features))
+        return np.concatenate(embeds)
 
     def too_long(self, texts: str | Sequence[str]) -> list[int]:
         """The numbers of the texts that `encode_texts` refuses, or cuts if asked to; the first is 0."""
@@ -205,19 +228,22 @@ class Encoder:
         *,
         batch_size: int = 32,
         truncate: bool = False,
+        advance: Callable[[int], None] | None = None,
     ) -> Vectors:
         """Vectors ``[label, embed]``: for each label the mean of its templates' vectors (CLIP paper, section 3.1.4).
 
         Args:
             templates: texts with ``{}`` where the label goes.
-            batch_size, truncate: as of `encode_texts`.
+            batch_size, truncate, advance: as of `encode_texts`, whose texts are all templates with all labels.
 
         Raises:
-            InputError, InputTypeError: as of `encode_texts`; or a template without ``{}``.
+            InputError, InputTypeError, NonFiniteError: as of `encode_texts`; or a template without ``{}``.
         """
         labels, templates = listed_texts(labels, "labels"), listed_texts(templates, "templates")
-        embeds = self.encode_texts(fill_templates(labels, templates), batch_size=batch_size, truncate=truncate)
-        return self._engine.unit_length(embeds.reshape(len(labels), len(templates), -1).mean(axis=1))  # [label, embed]
+        prompts = fill_templates(labels, templates)
+        embeds = self.encode_texts(prompts, batch_size=batch_size, truncate=truncate, advance=advance)
+        means = embeds.reshape(len(labels), len(templates), -1).mean(axis=1)  # [label, embed]
+        return self._finished(means, True, "vectors of labels")
 
     def classify(
         self,
@@ -230,7 +256,7 @@ class Encoder:
         """Probabilities ``[image, label]``: which of the labels does each image show? Each row adds up to 1.
 
         Raises:
-            InputError, InputTypeError: as of `logits` and `encode_labels`.
+            InputError, InputTypeError, NonFiniteError: as of `logits` and `encode_labels`.
         """
         label_embeds = self.encode_labels(labels, templates, batch_size=batch_size)
         return softmax(self.logits(images, label_embeds, batch_size=batch_size)).astype(np.float32)
@@ -249,9 +275,12 @@ class Encoder:
             texts: what `encode_texts` takes, or its vectors.
 
         Raises:
-            InputError, InputTypeError: as of the two, or vectors of another length.
+            InputError, InputTypeError, NonFiniteError: as of the two, or vectors of another length.
         """
-        return self._engine.logits(self._text_vectors(texts, batch_size), self._image_vectors(images, batch_size)).T
+        text_embeds, image_embeds = self._text_vectors(texts, batch_size), self._image_vectors(images, batch_size)
+        logits = self._engine.logits(text_embeds, image_embeds).T
+        self._check_finite(logits, "logits")
+        return logits
 
     def similarity(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from clip_core.errors import InputError
 
@@ -39,6 +39,11 @@ EXTENSIONS = frozenset(
 )
 """What a file in a folder must end in to be taken for a picture; one that is named itself is always tried."""
 
+NEED_CONVERSION = frozenset(
+    [".arw", ".cr2", ".cr3", ".dng", ".heic", ".heif", ".jxl", ".nef", ".orf", ".raf", ".rw2", ".svg"]
+)
+"""Endings of pictures that Pillow has no decoder for."""
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -68,7 +73,19 @@ class Picture:
     problem: str | None = None
 
 
-def find_images(names: Iterable[str]) -> list[ImageFile]:
+class FoundImages(NamedTuple):
+    """What names lead to.
+
+    Attributes:
+        files: pictures to read, and names that lead to none.
+        skipped: how many files of the folders were left out, by their endings.
+    """
+
+    files: list[ImageFile]
+    skipped: Counter[str]
+
+
+def find_images(names: Iterable[str]) -> FoundImages:
     """The pictures that files, folders and glob patterns name.
 
     A folder stands for the pictures in it at any depth, by `EXTENSIONS`, hidden ones left out; a pattern for what a
@@ -76,38 +93,44 @@ def find_images(names: Iterable[str]) -> list[ImageFile]:
     named twice comes once, at its first place.
     """
     found: dict[str, ImageFile] = {}
+    skipped: dict[str, str] = {}
     for name in names:
-        for file in _files_of(name):
+        for file in _files_of(name, skipped):
             found.setdefault(os.path.abspath(file.path), file)
-    return list(found.values())
+    return FoundImages(list(found.values()), Counter(kind for path, kind in skipped.items() if path not in found))
 
 
-def _files_of(name: str) -> Iterator[ImageFile]:
+def _files_of(name: str, skipped: dict[str, str]) -> Iterator[ImageFile]:
+    """The pictures that a name leads to; ``skipped`` gets the ending of each file that is left out, by its path."""
     if os.path.isdir(name):
-        yield from _files_below(name)
+        yield from _files_below(name, skipped)
     elif glob.has_magic(name) and not os.path.exists(name):
         matches = sorted(glob.glob(name, recursive=True))
         if not matches:
             yield ImageFile(name, "no file matches this pattern")
         for match in matches:
-            yield from _files_below(match) if os.path.isdir(match) else [ImageFile(match)]
+            yield from _files_below(match, skipped) if os.path.isdir(match) else [ImageFile(match)]
     else:
         yield ImageFile(name)
 
 
-def _files_below(folder: str) -> Iterator[ImageFile]:
+def _files_below(folder: str, skipped: dict[str, str]) -> Iterator[ImageFile]:
     problems: list[ImageFile] = []
 
     def note(error: OSError) -> None:
         problems.append(ImageFile(str(error.filename), f"this folder cannot be read ({error.strerror})"))
 
-    paths = [
-        os.path.join(parent, file)
-        for parent, folders, files in os.walk(folder, onerror=note)
-        if not folders.sort()  # os.walk visits what is left in this list
-        for file in files
-        if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith(".")
-    ]
+    paths = []
+    for parent, folders, files in os.walk(folder, onerror=note):
+        folders.sort()  # os.walk visits what is left in this list
+        for file in files:
+            kind = os.path.splitext(file)[1].lower()
+            if file.startswith("."):
+                continue
+            if kind in EXTENSIONS:
+                paths.append(os.path.join(parent, file))
+            else:
+                skipped[os.path.abspath(os.path.join(parent, file))] = kind or "without an ending"
     if not paths and not problems:
         yield ImageFile(folder, f"no picture in this folder; looked for {' '.join(sorted(EXTENSIONS))}")
     yield from map(ImageFile, sorted(paths))

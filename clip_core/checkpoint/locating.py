@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -96,8 +97,8 @@ def _local(name: str) -> Path | None:
         return path
     if path.is_file():
         raise CheckpointNotFoundError(
-            f"{path} is a file; expected a checkpoint directory. Give its parent directory, "
-            "or convert a file of another format with `triclip convert`."
+            f"{path} is a file; expected a checkpoint directory. Give its parent directory or, if it is of another "
+            f"format, convert it: triclip convert {shlex.quote(str(path))} NEW_DIRECTORY --to hf"
         )
     if name == EMBEDDED_NAME:
         return _EMBEDDED_ROOT / name

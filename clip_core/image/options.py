@@ -3,6 +3,7 @@
 Old `preprocessor_config.json` files write `"size": 224`, newer ones `"size": {"shortest_edge": 224}`; both are read.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -19,6 +20,9 @@ OPENAI_CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 Profile: TypeAlias = Literal["huggingface", "openai"]
 Size: TypeAlias = int | Sequence[int] | dict[str, int]
 ChannelStatistic: TypeAlias = float | Sequence[float]
+
+_FARTHEST = 1e6  # from 0; usual statistics keep pixel values within 5
+_MOST_PIXELS = 4096 * 4096  # a picture takes some 40 bytes for each while it is prepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,20 @@ class ImageOptions:
         _check_number(self.rescale_factor, "rescale_factor")
         check_statistic(self.image_mean, "image_mean")
         check_statistic(self.image_std, "image_std")
+        self._check_reach()
+
+    def _check_reach(self) -> None:
+        """Refuse statistics that make numbers of black or white which a model can only turn into NaN or a constant."""
+        reach = 255 * abs(float(self.rescale_factor)) if self.do_rescale else 255.0
+        if self.do_normalize:
+            mean, std = (np.abs(np.asarray(each, float)) for each in (self.image_mean, self.image_std))
+            with np.errstate(over="ignore"):
+                reach = (reach + mean.max(initial=0)) / std.min(initial=np.inf)
+        if reach > _FARTHEST:
+            raise ConfigError(
+                f"image_mean {self.image_mean}, image_std {self.image_std}, rescale_factor {self.rescale_factor}: "
+                f"expected pixel values of at most {_FARTHEST:g}, got up to {reach:.3g}. Take the model's own"
+            )
 
 
 def parse_size(size: Any) -> dict[str, int]:
@@ -60,7 +78,9 @@ def parse_size(size: Any) -> dict[str, int]:
     if _is_edge(size):
         size = {"shortest_edge": size}
     if isinstance(size, dict) and set(size) == {"shortest_edge"}:
-        return {"shortest_edge": _edge(size["shortest_edge"], "size")}
+        edge = _edge(size["shortest_edge"], "size")
+        _check_area(edge, edge, "size")
+        return {"shortest_edge": edge}
     return _parse_height_width(size, "size", "{'shortest_edge': n} or {'height': n, 'width': n}")
 
 
@@ -94,7 +114,16 @@ def _parse_height_width(size: Any, name: str, expected: str) -> dict[str, int]:
         size = {"height": size[0], "width": size[1]}
     if not isinstance(size, dict) or set(size) != {"height", "width"}:
         raise ConfigError(f"{name}: expected an int, [height, width], {expected}, got {size!r}")
-    return {key: _edge(size[key], name) for key in ("height", "width")}
+    height, width = _edge(size["height"], name), _edge(size["width"], name)
+    _check_area(height, width, name)
+    return {"height": height, "width": width}
+
+
+def _check_area(height: int, width: int, name: str) -> None:
+    if height * width > _MOST_PIXELS:
+        raise ConfigError(
+            f"{name}: expected at most {_MOST_PIXELS} pixels (4096 x 4096), got {height!s:.20} x {width!s:.20}"
+        )
 
 
 def _edge(value: Any, name: str) -> int:
@@ -108,5 +137,12 @@ def _is_edge(value: Any) -> bool:
 
 
 def _check_number(value: Any, name: str) -> None:
-    if not isinstance(value, Real) or isinstance(value, bool) or not np.isfinite(float(value)):
+    if not isinstance(value, Real) or isinstance(value, bool) or not _is_finite(value):
         raise ConfigError(f"{name}: expected a finite number, got {value!r}")
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond all floats
+        return False

@@ -1,5 +1,6 @@
 """A small random checkpoint and some pictures."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     save_checkpoint(directory, config, weights, architecture="CLIPModel")
     side = {"height": 30, "width": 30}
     CLIPProcessor(CLIPImageProcessor(size={"shortest_edge": 30}, crop_size=side), tokenizer).save_pretrained(directory)
+    return str(directory)
+
+
+def changed_copy(checkpoint: str, directory: Path, values: dict[str, float]) -> str:
+    """A copy of a checkpoint in which some weights have one value everywhere."""
+    shutil.copytree(checkpoint, directory)
+    config = CLIPConfig.from_directory(directory)
+    weights = dict(draw_weights(config, seed=1, projection=True))
+    weights |= {name: np.full_like(weights[name], value) for name, value in values.items()}
+    save_checkpoint(directory, config, weights, architecture="CLIPModel")
     return str(directory)
 
 

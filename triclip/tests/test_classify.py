@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from triclip import classify, load
 from triclip.cli import main
-from triclip.tests.conftest import draw_picture
+from triclip.tests.conftest import changed_copy, draw_picture
 
 LABELS = ["a cat", "dög", "日本"]
 LABEL_OPTIONS = [part for label in LABELS for part in ("--label", label)]
@@ -38,7 +39,8 @@ def command(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]
 
 def test_json_tells_path_labels_model_and_backend(checkpoint: str, folder: Path) -> None:
     result = run(folder, *LABEL_OPTIONS, "--model", checkpoint, "--backend", "torch", "--json")
-    assert (result.exit_code, result.stderr) == (0, "")
+    skipped = "Note: files in folders left out, having no picture's name: 1 (1 .txt).\n"
+    assert (result.exit_code, result.stderr) == (0, skipped)
     lines = objects(result)
     assert [line["path"] for line in lines] == [f"{folder}/a.JPG", f"{folder}/b.png", f"{folder}/below/猫.png"]
     for line in lines:
@@ -140,6 +142,78 @@ def test_unreadable_pictures_are_reported_and_the_others_classified(checkpoint: 
     assert result.stderr.endswith("3 of 6 pictures could not be read.\n")
 
 
+def test_skipped_files_are_counted_with_what_to_do(checkpoint: str, folder: Path) -> None:
+    for name in ("p.HEIC", "q.heic", "r.jxl"):
+        (folder / name).touch()
+    result = run(folder, *LABEL_OPTIONS, "--model", checkpoint)
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "Note: files in folders left out, having no picture's name: 4 (2 .heic, 1 .jxl, 1 .txt). "
+        "Pillow cannot read .heic or .jxl: convert them to JPEG.\n"
+    )
+
+
+def test_pictures_are_turned_upright_unless_they_shall_lie(checkpoint: str, tmp_path: Path) -> None:
+    upright = Image.open(draw_picture(tmp_path / "upright.png", 1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.png", exif=exif)
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "lying.png")
+    arguments = [*LABEL_OPTIONS, "--model", checkpoint, "--json"]
+
+    def labels(name: str, *options: str) -> list[dict[str, Any]]:
+        return objects(run(tmp_path / name, *arguments, *options))[0]["labels"]
+
+    assert labels("phone.png") == labels("upright.png") != labels("lying.png")
+    assert labels("phone.png", "--no-exif-rotation") == labels("lying.png")
+
+
+def test_a_pipe_is_no_picture_and_waited_for_by_nobody(checkpoint: str, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.png")
+    result = run(folder, os.devnull, *LABEL_OPTIONS, "--model", checkpoint)
+    assert result.exit_code == 1
+    assert f"Error: {folder}/pipe.png: cannot be opened: expected a regular file, got a named pipe\n" in result.stderr
+    assert "got a character device\n2 of 5 pictures could not be read.\n" in result.stderr
+
+
+def test_device_and_dtype_are_those_of_the_encoder(checkpoint: str, folder: Path) -> None:
+    arguments = [folder / "b.png", *LABEL_OPTIONS, "--model", checkpoint, "--json"]
+    (wide,), (narrow,) = (objects(run(*arguments, "--dtype", dtype)) for dtype in ("float32", "bfloat16"))
+    logits = [{row["label"]: row["logit"] for row in line["labels"]} for line in (wide, narrow)]
+    assert logits[0] != logits[1]
+    assert logits[0] == pytest.approx(logits[1], abs=0.5)
+    for option, message in ((["--device", "gpu:99"], "device: expected one"), (["--dtype", "int4"], "dtype: expected")):
+        refused = run(*arguments, *option)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert message in refused.stderr
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+def test_a_model_that_makes_no_numbers_is_an_error_and_no_json(
+    checkpoint: str, folder: Path, tmp_path: Path, bad: str
+) -> None:
+    broken = changed_copy(checkpoint, tmp_path / "broken", {"visual_projection.weight": float(bad)})
+    result = run(folder / "b.png", *LABEL_OPTIONS, "--model", broken, "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Error: vectors of images are NaN or infinite: so are 960 of 960 numbers of the weight vis" in result.stderr
+
+
+def test_a_weights_file_is_answered_with_the_command_that_converts_it(checkpoint: str, folder: Path) -> None:
+    file = Path(checkpoint) / "model.safetensors"
+    result = run(folder / "b.png", *LABEL_OPTIONS, "--model", file)
+    assert result.exit_code == 2
+    assert f"convert it: triclip convert {file} NEW_DIRECTORY --to hf" in result.stderr
+
+
+def test_many_labels_show_their_progress(
+    checkpoint: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triclip.progress.SECONDS_BETWEEN_LINES", 0)
+    (tmp_path / "labels.txt").write_text("\n".join(map(str, range(5))))
+    result = run(folder / "b.png", "--labels", tmp_path / "labels.txt", "--model", checkpoint, "--batch-size", "2")
+    assert result.stderr.splitlines() == ["2 of 5 label texts", "4 of 5 label texts", "5 of 5 label texts"]
+
+
 def test_when_no_picture_can_be_read_the_exit_code_is_1(checkpoint: str, tmp_path: Path) -> None:
     result = run(tmp_path / "a*.png", tmp_path, *LABEL_OPTIONS, "--model", checkpoint)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -211,6 +285,7 @@ def test_each_backend_gives_the_same_and_prints_nothing_else(checkpoint: str, fo
     assert result.returncode == 1
     progress = re.compile(r"\d of 4 pictures")  # shown where the computer needs more than ten seconds
     assert [line for line in result.stderr.splitlines() if not progress.fullmatch(line)] == [
+        "Note: files in folders left out, having no picture's name: 1 (1 .txt).",
         f"Error: {folder}/bad.png: not an image in a format that Pillow can read",
         "1 of 4 pictures could not be read.",
     ]
@@ -235,7 +310,7 @@ def test_a_terminal_without_the_letters_gets_escapes_but_json_is_utf8(
 
 
 def test_a_closed_pipe_ends_the_command_quietly(checkpoint: str, folder: Path) -> None:
-    words = [sys.executable, "-m", "triclip", "classify", str(folder), *LABEL_OPTIONS, "--model", checkpoint]
+    words = [sys.executable, "-m", "triclip", "classify", f"{folder}/b.png", *LABEL_OPTIONS, "--model", checkpoint]
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as stdout:

@@ -9,7 +9,7 @@ from triclip.images import ImageFile, Picture, batches, find_images, read_ahead
 
 
 def _found(*names: str | Path) -> list[str]:
-    files = find_images(map(str, names))
+    files = find_images(map(str, names)).files
     assert [file.problem for file in files] == [None] * len(files)
     return [file.path for file in files]
 
@@ -48,10 +48,17 @@ def test_arguments_keep_their_order_and_a_picture_comes_once(folder: Path) -> No
 @pytest.mark.parametrize("name", ["nothing*.png", "empty"])
 def test_what_leads_to_no_picture_is_a_problem(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    (file,) = find_images([f"{tmp_path}/{name}"])
+    (file,) = find_images([f"{tmp_path}/{name}"]).files
     assert file.path == f"{tmp_path}/{name}"
     assert file.problem is not None
     assert file.problem.startswith("no ")
+
+
+def test_files_that_are_left_out_are_counted_once_by_their_endings(folder: Path) -> None:
+    for name in ("a.HEIC", "below/b.heic", "README"):
+        (folder / name).touch()
+    assert find_images(map(str, [folder, folder / "below"])).skipped == {".heic": 2, ".txt": 1, "without an ending": 1}
+    assert ".txt" not in find_images(map(str, [folder, folder / "notes.txt"])).skipped
 
 
 def test_a_folder_that_cannot_be_listed_is_a_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +70,7 @@ def test_a_folder_that_cannot_be_listed_is_a_problem(folder: Path, monkeypatch: 
         return listing(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    found = {file.path: file.problem for file in find_images([str(folder)])}
+    found = {file.path: file.problem for file in find_images([str(folder)]).files}
     assert found[f"{folder}/b.png"] is None
     assert "Permission denied" in str(found[f"{folder}/below"])
 

@@ -222,6 +222,13 @@ class TestWrongInputs:
             ({"image_mean": [0.1, None, 0.3]}, "image_mean: expected a finite number, got None"),
             ({"image_std": [0.1, 0, 0.3]}, "image_std: expected numbers other than 0"),
             ({"do_resize": "no"}, "do_resize: expected True or False"),
+            ({"crop_size": 12_000}, r"crop_size: expected at most 16777216 pixels \(4096 x 4096\), got 12000 x 12000"),
+            ({"size": 4097}, "size: expected at most 16777216 pixels"),
+            ({"size": [1, 10**400]}, "size: expected at most 16777216 pixels"),
+            ({"image_std": 1e-300}, r"image_std 1e-300.*pixel values of at most 1e\+06, got up to 1.48e\+300"),
+            ({"image_mean": [0.5, 1e300, 0.5]}, "expected pixel values of at most"),
+            ({"rescale_factor": 1e300}, "expected pixel values of at most"),
+            ({"rescale_factor": 10**400}, "rescale_factor: expected a finite number"),
         ],
     )
     def test_option_is_refused(self, options: dict[str, Any], message: str) -> None:
