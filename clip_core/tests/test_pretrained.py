@@ -1,5 +1,6 @@
 """The base class of every backend's models, on a backend that is made of NumPy arrays and nothing else."""
 
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -197,6 +198,7 @@ def test_the_module_at_an_empty_path_is_the_model():
 
 def test_weights_that_are_written_over_while_they_are_read_are_an_error(tmp_path):
     ArrayModel(DISTINCT, weights=WEIGHTS).save_pretrained(tmp_path)
+    os.utime(tmp_path / "model.safetensors", (0, 0))
 
     class Disturbed(ArrayModel):
         def make_layers(self, config):

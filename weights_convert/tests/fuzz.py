@@ -4,7 +4,8 @@
 
 Files of every format, of torch's own, shard indexes and configurations are mutated in turn: bits flipped, numbers
 changed, pieces removed, repeated, overwritten by others, the end cut; mostly where structure is, in the head and in the
-tail. A file that is still readable is read to its last tensor.
+tail. A file that is still readable is read to its last tensor. One of five is whole until it is opened, and is written
+over or cut between two of its tensors: that has to be noticed.
 
 An audit hook ends the run if a reader executes code, starts a process (but the one that reads HDF5), opens a connection
 or writes a file; a watchdog ends it if one file takes two minutes.
@@ -36,7 +37,7 @@ import click
 from clip_core.checkpoint.directory import load_checkpoint
 from clip_core.checkpoint.weight_files import weights_file
 from clip_core.config import CLIPConfig
-from clip_core.errors import CLIPError
+from clip_core.errors import CheckpointError, CLIPError
 from weights_convert import convert, open_source
 from weights_convert.companions import preprocessor_of
 from weights_convert.containers import hdf5_contents
@@ -44,6 +45,8 @@ from weights_convert.tests import checkpoints
 
 MEMORY_BYTES = 1_000_000_000
 SECONDS = 120
+TICK_SECONDS = 0.02
+"""More than the resolution of times of modification, by which a change is told."""
 _ODD_JSON = (
     *("null", "true", "[]", "{}", "[null]", '{"a": 1}', '""', '"text"', '"HUGE"'),
     *("0", "-1", "1", "3", "0.5", "1e400", "-1e400", "NaN", "9007199254740993", "300000", "1000000000"),
@@ -186,17 +189,45 @@ def _load(seed: Seed) -> None:
         value.sum()
 
 
+def disturbed(seed: Seed, content: bytes, draw: random.Random) -> str:
+    """The name of the error that comes out of a whole file which is written over or cut while it is read."""
+    time.sleep(TICK_SECONDS)
+    try:
+        source = open_source(seed.opened, seed.config)
+        moment = draw.randrange(len(source.model.weights))
+        for number, tensor in enumerate(source.model.weights.values()):
+            if number == moment:
+                _change_in_place(
+                    seed.path, mutate(content, draw) if draw.random() < 0.5 else content[: len(content) // 2]
+                )
+            tensor.read()
+        source.check_unchanged()
+    except CheckpointError as error:
+        if "changed while it was read" in str(error):
+            return f"changed, {type(error).__name__}"
+        raise
+    raise SystemExit(f"{seed.name}: that it changed while it was read went unnoticed")
+
+
+def _change_in_place(path: Path, content: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.write(content)
+        file.truncate()
+
+
 def run(count: int, number: int, originals: list[Seed]) -> Iterator[tuple[str, str, float]]:
     """Name, outcome and seconds of each of ``count`` mutated files."""
     contents = [seed.path.read_bytes() for seed in originals]
     for index in range(count):
         seed, content = originals[index % len(originals)], contents[index % len(originals)]
         draw = random.Random(f"{number}-{index}")
+        disturbing = index % 5 == 4
         change = mutate_json if seed.path.suffix == ".json" and draw.random() < 0.7 else mutate
-        seed.path.write_bytes(change(content, draw))
+        if not disturbing:
+            seed.path.write_bytes(change(content, draw))
         started = time.monotonic()
         faulthandler.dump_traceback_later(SECONDS, exit=True)
-        found = outcome(seed)
+        found = disturbed(seed, content, draw) if disturbing else outcome(seed)
         faulthandler.cancel_dump_traceback_later()
         seed.path.write_bytes(content)
         yield seed.name, found, time.monotonic() - started

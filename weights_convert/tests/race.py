@@ -1,22 +1,24 @@
 """Loads and conversions beside a saver that replaces their source: each gets one checkpoint whole, or an error.
 
-    python -m weights_convert.tests.race [--loads 200] [--converts 20] [--kills 80] [--every 50]
+    python -m weights_convert.tests.race [--loads 200] [--converts 20] [--kills 80]
 
-Two checkpoints, of which every tensor differs, take turns in one place every ``--every`` milliseconds. What is read
-must be the first or the second; anything else is a mixture and ends the run with an error. Then conversions onto one
-place are killed at random moments, beside others that run to their end and a reader of the result.
+Two checkpoints, of which every tensor differs, take turns in one place: every ``--every`` milliseconds beside loads,
+and also every ``--rest`` milliseconds beside conversions, so that some come to their end. What is read must be the
+first or the second; anything else is a mixture and ends the run with an error. Then pairs of conversions write to one
+place at the same time, of which one is killed at a random moment, beside a reader of the result.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import random
 import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,21 +31,23 @@ from clip_core.checkpoint.tensors import constant
 from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError
 from clip_core.pretrained import PretrainedModel
-from weights_convert import convert, open_source
+from weights_convert import convert, inspect, open_source
 from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.tests import checkpoints
 
 CONFIG = replace(
     checkpoints.CONFIG,
-    text_config=replace(checkpoints.CONFIG.text_config, vocab_size=3001, eos_token_id=3000),
+    text_config=replace(checkpoints.CONFIG.text_config, vocab_size=3001, bos_token_id=2999, eos_token_id=3000),
     vision_config=replace(checkpoints.CONFIG.vision_config, num_hidden_layers=20),
 )
 """17 MB in 370 tensors, so that a load takes about as long as the saver's pause."""
+WHOLE = ("first", "second", "nothing is there")
 SAVED = {"safetensors": "5GB", "shards": "2MB"}
 """The forms that Triclip's own saver writes, with the size of shards; the configurations differ too."""
 LOADED = (*SAVED, "bin")
 CONVERTED = (*LOADED, "openai", "open_clip", "hf-flax", "hf-tf")
-_CONTEXT = multiprocessing.get_context("spawn")
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__])
 
 
 class Contents(PretrainedModel):
@@ -149,37 +153,80 @@ def tried(task: Any, *arguments: Any) -> str:
     try:
         return task(*arguments)
     except CLIPError as error:
-        return f"{type(error).__name__}: {str(error).partition(': ')[2][:90]}"
+        return f"{type(error).__name__}: {str(error).partition(': ')[2].partition(',')[0][:60]}"
     except Exception as error:
-        return f"NOT OURS {type(error).__name__}"
+        return f"NO ERROR OF TRICLIP: {type(error).__name__}"
 
 
-def beside_a_saver(loads: int, converts: int, seconds: float) -> int:
-    """Runs and prints them; gives the number of mixtures."""
-    mixtures = 0
-    expected = weights(0)
-    for task, forms, count in ((load, LOADED, loads), (convert_once, CONVERTED, converts)):
-        for form in forms:
-            with tempfile.TemporaryDirectory() as directory, saver(Path(directory), form, seconds) as place:
-                started = time.monotonic()
-                found = Counter(tried(task, form, place, expected) for _ in range(count))
-                each = (time.monotonic() - started) / max(count, 1)
-            mixtures += found["mixture"]
-            for outcome, times in sorted(found.items()):
-                click.echo(f"{task.__name__:<13}{form:<12}{outcome:<100}{times:>5}")
-            click.echo(f"{task.__name__:<13}{form:<12}{each * 1e3:.0f} ms each")
-    return mixtures
+def report(what: str, found: Counter[str], started: float) -> int:
+    """Prints outcomes; gives the number of mixtures and of errors that are none of Triclip's."""
+    for outcome, times in sorted(found.items()):
+        click.echo(f"{what:<46}{outcome:<80}{times:>5}")
+    click.echo(f"{what:<46}{(time.monotonic() - started) / max(1, found.total()) * 1e3:.0f} ms each")
+    return sum(times for outcome, times in found.items() if outcome == "mixture" or outcome.startswith("NO"))
+
+
+def beside_a_saver(task: Any, forms: Sequence[str], count: int, seconds: float) -> int:
+    """Runs of a task; gives the number of what went wrong."""
+    wrong, expected = 0, weights(0)
+    for form in forms if count else ():
+        with tempfile.TemporaryDirectory() as directory, saver(Path(directory), form, seconds) as place:
+            started = time.monotonic()
+            found = Counter(tried(task, form, place, expected) for _ in range(count))
+        wrong += report(f"{task.__name__} {form}, saved every {seconds:.2f} s", found, started)
+    return wrong
+
+
+def write_to(source: Path, place: Path, to: str) -> None:
+    """Runs in a process of its own."""
+    with suppress(CLIPError):  # of two that write at once, one can be refused
+        convert(source, place, to=to, overwrite=True)
+
+
+def onto_one_place(to: str, kills: int) -> int:
+    """Pairs of conversions onto one place, one of each killed, and what is read there meanwhile and in the end."""
+    draw, found, started = random.Random(to), Counter[str](), time.monotonic()
+    with tempfile.TemporaryDirectory() as directory:
+        sources = [prepare(Path(directory), "bin", number) for number in (0, 1)]
+        digests = {inspect(source).sha256: which for source, which in zip(sources, WHOLE, strict=False)}
+        place = checkpoints.destination(Path(directory), to)
+
+        def read() -> str:
+            return digests.get(inspect(place).sha256, "mixture") if place.exists() else "nothing is there"
+
+        for _ in range(kills):
+            pair = [_CONTEXT.Process(target=write_to, args=(source, place, to)) for source in sources]
+            for process in pair:
+                process.start()
+            dies, dying = time.monotonic() + draw.uniform(0, 2), draw.choice(pair)
+            while any(process.is_alive() for process in pair):
+                found[tried(read)] += 1
+                time.sleep(0.01)
+                if time.monotonic() > dies:
+                    dying.kill()
+            found[tried(read)] += 1
+        write_to(sources[0], place, to)
+        found[f"in the end {tried(read)}"] += 1
+        left = [entry.name for entry in Path(directory).iterdir() if entry.name.startswith(".")]
+        click.echo(f"{len(left)} temporary files of {to} are left {left}")
+    return report(f"{kills} kills of conversions to {to}", found, started) + len(left)
 
 
 @click.command()
 @click.option("--loads", default=200, show_default=True, help="Of each form of weights that models load.")
 @click.option("--converts", default=20, show_default=True, help="Of each form that the converter reads.")
+@click.option("--kills", default=80, show_default=True, help="Of conversions to a directory, and to a file.")
 @click.option("--every", default=50, show_default=True, help="Milliseconds from a save to the next.")
-def main(loads: int, converts: int, every: int) -> None:
+@click.option("--rest", default=1500, show_default=True, help="The same, so that some conversions come to their end.")
+def main(loads: int, converts: int, kills: int, every: int, rest: int) -> None:
     """Reads checkpoints that are replaced meanwhile; a mixture ends the process with an error."""
-    mixtures = beside_a_saver(loads, converts, every / 1000)
-    click.echo(f"{mixtures} mixtures")
-    raise SystemExit(1 if mixtures else 0)
+    wrong = beside_a_saver(load, LOADED, loads, every / 1000)
+    for pause in (every, rest):
+        wrong += beside_a_saver(convert_once, CONVERTED, converts, pause / 1000)
+    for to in ("hf", "openai") if kills else ():
+        wrong += onto_one_place(to, kills)
+    click.echo(f"{wrong} mixtures, foreign errors and files left behind")
+    raise SystemExit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
