@@ -11,6 +11,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
+from clip_core.errors import InputError
+from clip_core.tokenizer.limits import check_cleanable
+
 if TYPE_CHECKING:
     import regex
 
@@ -29,13 +32,21 @@ _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 def clean_text(text: str) -> str:
-    """Repair and unescape the text, make every run of white space one space, lower-case it."""
+    """Repair and unescape the text, make every run of white space one space, lower-case it.
+
+    Raises:
+        InputError: as `check_cleanable`; a character reference of more digits than Python makes a number of.
+    """
     if _PLAIN.fullmatch(text):
         return " ".join(text.split()).lower()
     import ftfy
     import regex
 
-    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    check_cleanable(text)
+    try:
+        text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    except ValueError as error:
+        raise InputError(f"expected a text that can be unescaped, got {text[:40]!r}...: {error}") from error
     text = regex.sub(r"\s+", " ", text)
     return text.strip().lower()
 
