@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
+from clip_core.checkpoint.hub_cache import FILES_OF_PARTS, Alternatives, Part, WeightForm
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, InputError
@@ -48,6 +49,7 @@ class Format:
         is_own: tells a container of this format from one of another format that has the same names.
         config: the configuration beside the weights.
         small_files: names of everything that may lie beside the weights.
+        companions: which of these serve as configuration, tokenizer and image processor, if not Hugging Face's.
         read_files: preprocessor and tokenizer of a directory, in the Hugging Face layout.
         company: what is written beside the weights, by name.
         write_file: writes a file of weights, all of the model's or a shard, one tensor at a time.
@@ -69,6 +71,7 @@ class Format:
     is_own: Callable[[Container], bool] = lambda container: True
     config: ConfigFile = HUGGING_FACE_CONFIG
     small_files: tuple[str, ...] = HUGGING_FACE_FILES
+    companions: Mapping[Part, Alternatives] = field(default_factory=dict)
     read_files: Callable[[Path], Files] = read_files
     company: Callable[[Model], Files] = hugging_face_company
     whole_models_only: bool = False
@@ -81,10 +84,14 @@ class Format:
         return not self.files
 
     @property
-    def downloads(self) -> tuple[tuple[str, ...], ...]:
-        """Patterns of what a hub is asked for, one form of the weights at a time: the file or the index first."""
-        whole = tuple((files.whole, *self.small_files) for files in self.files)
-        return whole + tuple((files.index, *files.globs, *self.small_files) for files in self.files if files.index)
+    def downloads(self) -> tuple[WeightForm, ...]:
+        """The forms in which a hub can have its weights, whole files first."""
+        companions = {**FILES_OF_PARTS, **self.companions}
+        small = self.small_files
+        whole = tuple(WeightForm(files.whole, small, companions) for files in self.files)
+        return whole + tuple(
+            WeightForm(files.index, (*files.globs, *small), companions) for files in self.files if files.index
+        )
 
     @property
     def marks(self) -> tuple[str, ...]:

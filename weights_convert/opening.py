@@ -130,7 +130,7 @@ def find_weights(path: str | PathLike[str]) -> Path:
     if not given.is_dir():
         if given.suffix in (*SUFFIXES, ".json"):
             raise CheckpointNotFoundError(f"{given}: no such file.")
-        given = resolve_checkpoint(path, part="weights", foreign_weights=_FOREIGN)
+        given = resolve_checkpoint(path, part="everything", foreign_weights=_FOREIGN)
     candidates = _candidates(given)
     folders = [] if candidates else clip_folders(given)
     if len(folders) == 1:

@@ -22,16 +22,17 @@ def weights_file(directory: Path) -> Path | None:
     return next((directory / name for name in WEIGHTS if is_placed(directory / name)), None)
 
 
-def has_whole_weights(directory: Path) -> bool:
-    """Whether there are weights and, if they are in shards, all of these."""
-    path = weights_file(directory)
-    if path is None or path.suffix != ".json":
-        return path is not None
+def missing_shards(index: Path) -> list[str]:
+    """Names of the shards of an index that are not beside it; that of the index itself, if it is broken."""
     try:
-        shards = read_json(placed(path)).get("weight_map")
-        return isinstance(shards, dict) and all(is_placed(directory / str(file)) for file in shards.values())
-    except OSError:  # also a broken index, and names that no file can have
-        return False
+        weight_map = read_json(placed(index)).get("weight_map")
+        if not isinstance(weight_map, dict):
+            return [index.name]
+        listed = [entry if isinstance(entry, list) else [entry] for entry in weight_map.values()]  # Keras lists files
+        names = {str(name) for entry in listed for name in entry}
+        return sorted(name for name in names if not is_placed(index.parent / name))
+    except OSError:  # also names that no file can have
+        return [index.name]
 
 
 @dataclass(frozen=True)

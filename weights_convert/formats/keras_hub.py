@@ -26,6 +26,7 @@ from weights_convert.model import Files, Model, full_config, json_text, pools_at
 from weights_convert.names import LAYER, LAYER_SUFFIX, Names, Place
 
 _ASSETS = "assets/tokenizer"
+_CONVERTER = "image_converter.json"
 _TEXT, _VISION = "layers/clip_text_encoder/layers", "layers/clip_vision_encoder/layers"
 _POSITIONS = f"{_VISION}/clip_vision_embedding/position_embedding/vars/0"
 _POSITION_IDS = f"{_VISION}/clip_vision_embedding/vars/1"  # an arange in published presets, which models look up
@@ -87,7 +88,7 @@ def _read_files(directory: Path) -> Files:
     for name, asset in _TOKENIZER_ASSETS.items():
         if (directory / _ASSETS / asset).is_file():
             files[name] = read_small(directory / _ASSETS / asset)
-    path = directory / "image_converter.json"
+    path = directory / _CONVERTER
     if path.is_file():
         files[PREPROCESSOR] = parse_converter(read_json(path).get("config"), path)
     return files
@@ -130,9 +131,13 @@ KERAS_HUB = Format(
     plain_names=_plain_names,
     config=KERAS_HUB_CONFIG,
     small_files=(
-        *("config.json", "metadata.json", "preprocessor.json", "image_converter.json", "tokenizer.json"),
+        *("config.json", "metadata.json", "preprocessor.json", _CONVERTER, "tokenizer.json"),
         *(f"{_ASSETS}/{asset}" for asset in _TOKENIZER_ASSETS.values()),
     ),
+    companions={
+        "tokenizer": (tuple(f"{_ASSETS}/{asset}" for asset in _TOKENIZER_ASSETS.values()),),
+        "image_processor": ((_CONVERTER,),),
+    },
     read_files=_read_files,
     company=_company,
     write_file=_write_file,

@@ -136,6 +136,8 @@ OPEN_CLIP = Format(
     is_own=_is_own,
     config=OPEN_CLIP_CONFIG,
     small_files=(OPEN_CLIP_CONFIG.name, *HUGGING_FACE_FILES),
+    # the preprocessing is in it, and the tokenizer is CLIP's own where it names no other
+    companions=dict.fromkeys(("config", "tokenizer", "image_processor"), ((OPEN_CLIP_CONFIG.name,),)),
     read_files=_read_files,
     company=_company,
     write_file=write_tensors,

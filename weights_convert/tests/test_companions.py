@@ -1,6 +1,11 @@
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
+import pytest
+
+from clip_core.errors import CheckpointNotFoundError
 from clip_core.image.processor import CLIPImageProcessor
 from weights_convert import convert
 from weights_convert.tests import checkpoints
@@ -38,3 +43,30 @@ def test_the_preprocessor_of_transformers_5_travels_along(source, tmp_path):
     convert(tmp_path / "in", tmp_path / "out", to="open_clip")
     described = json.loads((tmp_path / "out/open_clip_config.json").read_text())
     assert described["preprocess_cfg"]["mean"] == [0.5] * 3
+
+
+@pytest.mark.parametrize("name", ["hf", "hf-flax"])
+def test_a_half_filled_cache_never_gets_clip_s_own_preprocessor(in_format, tmp_path, monkeypatch, name):
+    """As loading the model alone in another library leaves it."""
+    repository = tmp_path / "hub/models--a--b"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("c0ffee")
+    snapshot = shutil.copytree(in_format[name], repository / "snapshots/c0ffee")
+    (snapshot / "preprocessor_config.json").unlink()
+    (snapshot / "tokenizer.json").write_text("{}")
+    held = [*(path.name for path in snapshot.iterdir()), "preprocessor_config.json"]
+    info = SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=file) for file in held])
+
+    def snapshot_download(*_, **__):
+        CLIPImageProcessor(size=28, crop_size=28, image_mean=[0.5] * 3).save_pretrained(snapshot)
+        return str(snapshot)
+
+    hub = SimpleNamespace(model_info=lambda name, revision: info, snapshot_download=snapshot_download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match=r"without preprocessor_config\.json in the local cache"):
+        convert("a/b", tmp_path / "out", to="nnx")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    convert("a/b", tmp_path / "out", to="nnx")
+    assert json.loads((tmp_path / "out/preprocessor_config.json").read_text())["image_mean"] == [0.5] * 3

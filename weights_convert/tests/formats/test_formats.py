@@ -51,9 +51,9 @@ def test_weights_are_found_under_every_declared_name(tmp_path, name):
 def test_a_hub_is_asked_for_all_that_is_written(in_format, in_shards, name):
     for path in (in_format[name], in_shards.get(name, in_format[name])):
         first = find_weights(path).name
-        form = next(form for form in FORMATS[name].downloads if form[0] == first)
+        form = next(form for form in FORMATS[name].downloads if form.file == first)
         written = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
-        assert all(any(fnmatch(file, pattern) for pattern in form) for file in written)
+        assert all(any(fnmatch(file, pattern) for pattern in (form.file, *form.patterns)) for file in written)
 
 
 @pytest.mark.parametrize("name", FORMATS)
