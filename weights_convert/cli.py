@@ -251,7 +251,6 @@ def verify(
     _print_differences(found.differences)
     if found.passed and len(found.backends) < 2:
         click.echo(f"  {_list(found.backends) or 'no framework'} was run: nothing to compare")
-    for problem in found.problems:
-        click.echo(f"  {problem}")
+    _echo_some(found.problems)
     click.echo("  all is well" if found.passed else "  something is wrong with it")
     sys.exit(0 if found.passed else 1)

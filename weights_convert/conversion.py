@@ -128,7 +128,7 @@ def convert(
     with saving(path.parent, path.name.__eq__), place as temporary:
         target.write(watched, temporary, shard_bytes)
         written = open_source(temporary).model
-        done = replace(done, notes=(*done.notes, *lost_settings(model, written)))
+        done = replace(done, notes=(*done.notes, *after.notes(), *lost_settings(model, written)))
         if verify != "none":
             _check_written(temporary, written, after.digest(), advance)
             if verify == "outputs":

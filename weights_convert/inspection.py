@@ -28,7 +28,8 @@ class Inspection:
         files: preprocessor and tokenizer files that travel with the weights.
         sha256: digest over the canonical tensors; the same in every format.
         tensors: a line ``name dtype shape sha256`` per weight.
-        notes: what a person should know of how it was read.
+        nonfinite: how many values of a weight are NaN or infinite, where there are any.
+        notes: what a person should know of it and of how it was read.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Inspection:
     files: tuple[str, ...]
     sha256: str
     tensors: tuple[str, ...]
+    nonfinite: dict[str, int]
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,5 +83,6 @@ def inspect(
         files=tuple(source.model.files),
         sha256=manifest.digest(),
         tensors=tuple(line for _, line in sorted(manifest.lines.items())),
-        notes=source.notes,
+        nonfinite=manifest.nonfinite,
+        notes=(*source.notes, *manifest.notes()),
     )

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, field
 from os import PathLike
 from typing import Any
 
-import numpy as np
-
 from clip_core.backends import installed_backends
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
-from weights_convert.hashing import Manifest
+from weights_convert.hashing import weights_manifest
 from weights_convert.model import AnyConfig
 from weights_convert.opening import open_source
 from weights_convert.outputs import choose_backends, compared, run_model
@@ -77,16 +75,10 @@ def verify(
         raise
     except (CheckpointFormatError, WeightMismatchError) as error:
         return Verification(path=str(path), problems=[str(error)])
-    manifest, problems = Manifest(), []
     weights = source.model.weights
-    advance = progress(sum(tensor.nbytes for tensor in weights.values())) if progress else None
-    for name, tensor in weights.items():
-        value = tensor.read()
-        manifest.add(name, value)
-        if not np.isfinite(value).all():
-            problems.append(f"{name}: holds values that are not finite.")
-        if advance:
-            advance(tensor.nbytes)
+    total = sum(tensor.nbytes for tensor in weights.values())
+    manifest = weights_manifest(weights, *([progress(total)] if progress else []))
+    problems = [f"{name}: {count:,} values are not finite." for name, count in manifest.nonfinite.items()]
     differences = {}
     outputs = {backend: run_model(source.model, backend) for backend in chosen} if not problems else {}
     for other in list(outputs)[1:]:

@@ -64,12 +64,24 @@ def test_verify_without_any_framework_checks_the_files(source, monkeypatch):
     assert triclip("verify", source, "--backend", "torch").exit_code == 2
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_weights_that_are_not_finite_are_counted(tmp_path, dtype):
+    changed = checkpoints.weights(dtype)
+    changed["text_model.final_layer_norm.bias"][:3] = float("nan")
+    changed["visual_projection.weight"][0] = float("-inf")
+    path = checkpoints.save(tmp_path / "in", given=changed)
+    note = "not finite: 131 values of text_model.final_layer_norm.bias (3), visual_projection.weight (128)"
+    assert note in inspect(path).notes
+    assert f"  {note}\n" in triclip("inspect", path).output
+    assert f"  {note}\n" in triclip("convert", path, tmp_path / "out", "--to", "nnx").output
+
+
 def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path):
     changed = checkpoints.weights()
     changed["text_model.final_layer_norm.bias"][1] = float("nan")
     checkpoints.save(tmp_path / "other", given=changed)
     found = triclip("verify", tmp_path / "other", "--backend", "torch")
     assert found.exit_code == 1
-    assert "final_layer_norm.bias: holds values that are not finite" in found.output
+    assert "final_layer_norm.bias: 1 values are not finite" in found.output
     (tmp_path / "other/model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     assert triclip("verify", tmp_path / "other", "--backend", "torch").exit_code == 1
