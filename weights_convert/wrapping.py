@@ -20,9 +20,8 @@ _TRANSPARENT = re.compile(r"(?:(?<=\.)|^)(?:_orig_mod|_fsdp_wrapped_module|_chec
 _ADAPTER = re.compile(
     r"(?:^|[._])(?:lora_(?:[AB]|down|up|linear_layer|embedding_[AB]|magnitude_vector)|base_layer|modules_to_save)(?:\.|$)"
 )
-_SEPARATOR = re.compile(r"[./]")
-_LONGEST_SIGNATURE = 200
-_MOST_PREFIXES = 64
+_MOST_PARTS = 12  # the longest names of any format have 9
+_MOST_PREFIXES = 24
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,14 @@ def _models(container: Container) -> dict[str, Container]:
     """The prefixes under which there is a model, and what is under each; parts of a model are none."""
     prefixes = sorted(_prefixes(container.tensors), key=lambda prefix: (len(prefix), prefix))
     if len(prefixes) > _MOST_PREFIXES:
-        raise CheckpointFormatError(f"{container.path}: refused, since it holds more than {_MOST_PREFIXES} models.")
+        raise CheckpointFormatError(
+            f"{container.path}: refused, since {len(prefixes)} prefixes may hold models, more than {_MOST_PREFIXES}."
+        )
     found: dict[str, Container] = {}
     for prefix in prefixes:
         under = replace(container, tensors=_under(container.tensors, prefix))
-        if _claims(under) and not any(_is_part(found[outer], prefix[len(outer) :]) for outer in _around(prefix, found)):
+        outer = max((other for other in found if prefix.startswith(other)), key=len, default=None)
+        if _claims(under) and (outer is None or not _is_part(found[outer], prefix[len(outer) :])):
             found[prefix] = under
     return found
 
@@ -88,18 +90,22 @@ def _prefixes(names: Iterable[str]) -> set[str]:
     known = {name for format_ in FORMATS.values() for name in format_.marks}
     prefixes = {""}
     for name in names:
-        tail = name[-_LONGEST_SIGNATURE:]
-        ends = (match.end() for match in _SEPARATOR.finditer(tail))
-        prefixes.update(name[: len(name) - len(tail) + end] for end in ends if tail[end:] in known)
+        prefixes.update(name[:end] for end in _ends(name) if name[end:] in known)
     return prefixes
+
+
+def _ends(name: str) -> Iterator[int]:
+    """Where prefixes can end, the longest first; bounded, since a name can have any number of parts."""
+    end = len(name)
+    for _ in range(_MOST_PARTS):
+        end = max(name.rfind(separator, 0, end) for separator in "./")
+        if end < 0:
+            return
+        yield end + 1
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _around(prefix: str, found: Iterable[str]) -> Iterator[str]:
-    return (outer for outer in found if prefix.startswith(outer) and outer != prefix)
 
 
 def _claims(container: Container) -> dict[str, tuple[bool, ...]]:

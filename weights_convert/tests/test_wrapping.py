@@ -8,10 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
+from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointFormatError
 from weights_convert import convert, inspect, open_source, verify
-from weights_convert.containers.opened import open_container
+from weights_convert.containers.opened import Container, open_container
 from weights_convert.tests import checkpoints
+from weights_convert.wrapping import unwrapped
 
 torch = pytest.importorskip("torch", reason="writes what trainers in torch write")
 
@@ -128,6 +130,14 @@ def test_an_adapter_that_is_not_merged_is_refused(state, tmp_path, make):
     torch.save(make(state["hf"]), tmp_path / "adapter_model.bin")
     with pytest.raises(CheckpointFormatError, match=r"adapter that is not merged.*merge_and_unload\(\)"):
         inspect(tmp_path / "adapter_model.bin", config=checkpoints.CONFIG)
+
+
+def test_the_search_is_bounded():
+    mark, tensor = "text_model.encoder.layers.0.layer_norm1.weight", constant(np.zeros(1, "f4"))
+    for names in ([f"a{i}.{mark}" for i in range(30)], ["a." * i + mark for i in range(30)]):
+        container = Container(path=pathlib.Path("many.pt"), kind="torch", tensors=dict.fromkeys(names, tensor))
+        with pytest.raises(CheckpointFormatError, match="many.pt: refused, since 3. prefixes may hold models"):
+            unwrapped(container)
 
 
 def text_tower(tensors, *, of):
