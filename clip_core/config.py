@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from clip_core.checkpoint.files import read_json, write_text_atomically
+from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
 from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.switch import finish_switch, placed
 from clip_core.errors import CheckpointFormatError, ConfigError
@@ -40,10 +40,10 @@ class _Config:
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """The configuration that a ``config.json`` describes; unknown keys are kept in `other_keys`."""
+        """The configuration that a ``config.json`` describes; unknown keys are kept in `other_keys`, but for code."""
         known = {f.name for f in fields(cls)} - {"other_keys"}
         mine = {key: value for key, value in config_dict.items() if key in known and value is not None}
-        rest = {key: value for key, value in config_dict.items() if key not in known and key != "model_type"}
+        rest = {key: value for key, value in config_dict.items() if key not in {*known, "model_type", *CODE_KEYS}}
         return cls(**mine, other_keys=rest)
 
     @classmethod

@@ -13,6 +13,7 @@ import click
 
 from clip_core.backends import BACKENDS, choose_backend
 from clip_core.checkpoint.locating import EMBEDDED_NAME
+from clip_core.commands import echo
 from clip_core.image.loading import load_image
 from triclip.images import NEED_CONVERSION, Picture, batches, find_images, read_ahead
 from triclip.labels import DEFAULT_TEMPLATE, fill_templates, merge_labels, parse_labels
@@ -114,7 +115,7 @@ def classify(
                     shown.echo(_as_table(picture, best))
             shown.advance(len(batch))
     if unread:
-        click.echo(f"{unread} of {len(files)} pictures could not be read.", err=True)
+        echo(f"{unread} of {len(files)} pictures could not be read.", err=True)
         sys.exit(1)
 
 
@@ -127,9 +128,9 @@ def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[
     if "" in names:
         raise click.UsageError("Expected a text after --label, got an empty one.")
     if repeated:
-        click.echo(f"Note: labels given more than once count once: {', '.join(repeated)}", err=True)
+        echo(f"Note: labels given more than once count once: {', '.join(repeated)}", err=True)
     if len(names) == 1:
-        click.echo("Note: there is only one label, so its probability is 100 % whatever the picture shows.", err=True)
+        echo("Note: there is only one label, so its probability is 100 % whatever the picture shows.", err=True)
     return names
 
 
@@ -140,7 +141,7 @@ def _note_skipped(skipped: Mapping[str, int]) -> None:
         unreadable = " or ".join(sorted(NEED_CONVERSION.intersection(skipped)))
         hint = f" Pillow cannot read {unreadable}: convert them to JPEG." if unreadable else ""
         total = sum(skipped.values())
-        click.echo(f"Note: files in folders left out, having no picture's name: {total} ({listed}).{hint}", err=True)
+        echo(f"Note: files in folders left out, having no picture's name: {total} ({listed}).{hint}", err=True)
 
 
 def _load(model: str, backend: str, device: str | None, dtype: str | None) -> Encoder:
@@ -155,7 +156,7 @@ def _note_long_prompts(encoder: Encoder, prompts: list[str]) -> None:
     cut = encoder.too_long(prompts)
     if cut:
         context = encoder.config.text_config.max_position_embeddings
-        click.echo(
+        echo(
             f"Note: {len(cut)} of {len(prompts)} label texts are longer than the {context} tokens that the model "
             f"reads; what is beyond does not count. The first: {prompts[cut[0]]!r}",
             err=True,

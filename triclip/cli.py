@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 import triclip
-from clip_core.commands import CommandGroup
+from clip_core.commands import CommandGroup, echo
 
 
 def _classify() -> click.Command:
@@ -73,7 +73,7 @@ class LazyGroup(CommandGroup):
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        click.echo(f"triclip, version {triclip.__version__}")
+        echo(f"triclip, version {triclip.__version__}")
         ctx.exit()
 
 

@@ -20,6 +20,7 @@ import click
 
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.locating import EMBEDDED_NAME
+from clip_core.commands import echo
 from triclip.demo_sheet import Scores, draw_sheet, write_sheet
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -128,21 +129,19 @@ def main(backends: tuple[str, ...], model: str, samples: Path, top: int, picture
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(names, pool.map(lambda name: ask(name, model, samples), names), strict=True))
     for sample, label in expected.items():
-        click.echo(picture_table(sample, label, answers, top) + "\n")
+        echo(picture_table(sample, label, answers, top) + "\n")
     first = best_labels(answers[names[0]])
     right = sum(first[sample] == label for sample, label in expected.items())
     difference = largest_difference(list(answers.values()))
     same = all(best_labels(answer) == first for answer in answers.values())
-    click.echo(f"{right} of {len(expected)} pictures: the first label of {model} is the expected one.")
-    click.echo(
-        f"Seconds: {', '.join(f'{name} {answer.seconds:.1f}' for name, answer in answers.items())} (side by side)."
-    )
-    click.echo(
+    echo(f"{right} of {len(expected)} pictures: the first label of {model} is the expected one.")
+    echo(f"Seconds: {', '.join(f'{name} {answer.seconds:.1f}' for name, answer in answers.items())} (side by side).")
+    echo(
         f"Largest logit difference between {', '.join(answers)}: {difference:.1e} (allowed {LARGEST_DIFFERENCE:.0e}); "
         f"the first labels {'agree' if same else 'differ'}."
     )
     draw(picture, samples, answers, top)
-    click.echo(f"Picture: {picture}")
+    echo(f"Picture: {picture}")
     if difference > LARGEST_DIFFERENCE or not same:
         sys.exit(1)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import click
+from clip_core.commands import echo
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -20,7 +20,7 @@ class Progress:
 
     def echo(self, text: str, *, err: bool = False) -> None:
         """Prints without tearing what shows the progress."""
-        click.echo(text, err=err)
+        echo(text, err=err)
 
     def close(self) -> None:
         """Nothing more will be done."""
@@ -35,7 +35,7 @@ class _Lines(Progress):
         self.done += count
         if time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = time.monotonic()
-            click.echo(f"{self.done:,} of {self.total:,} {self.unit}", err=True)
+            echo(f"{self.done:,} of {self.total:,} {self.unit}", err=True)
 
 
 class _Bar(Progress):
@@ -51,7 +51,7 @@ class _Bar(Progress):
         shares_the_line = (sys.stderr if err else sys.stdout).isatty()
         if shares_the_line:
             self.bar.clear()
-        click.echo(text, err=err)
+        echo(text, err=err)
         if shares_the_line:
             self.bar.refresh()
 

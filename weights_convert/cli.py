@@ -11,6 +11,7 @@ import click
 
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
+from clip_core.commands import echo
 from weights_convert import comparison, conversion, inspection, verification
 from weights_convert.formats import FORMATS
 
@@ -54,7 +55,7 @@ def _show_progress(count: int) -> Callable[[int], None]:
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(content, indent=2, ensure_ascii=False))
+    echo(json.dumps(content, indent=2, ensure_ascii=False))
 
 
 @click.command(short_help="Rewrite a checkpoint in another format, bit for bit.")
@@ -119,17 +120,17 @@ def convert(
     if as_json:
         _print_json(done.to_dict())
         return
-    click.echo(f"{done.source} ({done.source_format}) -> {done.destination} ({done.destination_format})")
-    click.echo(f"  configuration: {done.config_origin}")
-    click.echo(f"  {done.weights} weights, {done.parameters:,} parameters, {done.bytes:,} bytes, {_list(done.dtypes)}")
+    echo(f"{done.source} ({done.source_format}) -> {done.destination} ({done.destination_format})")
+    echo(f"  configuration: {done.config_origin}")
+    echo(f"  {done.weights} weights, {done.parameters:,} parameters, {done.bytes:,} bytes, {_list(done.dtypes)}")
     for note in done.notes:
-        click.echo(f"  {note}")
+        echo(f"  {note}")
     if dry_run:
-        click.echo("  nothing was written (--dry-run)")
+        echo("  nothing was written (--dry-run)")
         return
-    click.echo(f"  sha256 {done.sha256}{', read back and the same' if done.verified else ''}")
+    echo(f"  sha256 {done.sha256}{', read back and the same' if done.verified else ''}")
     if done.source_sha256 != done.sha256:
-        click.echo(f"  sha256 of the source, before the change of dtype: {done.source_sha256}")
+        echo(f"  sha256 of the source, before the change of dtype: {done.source_sha256}")
     _print_differences(done.output_differences or {})
 
 
@@ -146,18 +147,18 @@ def inspect(path: str, config: str | None, key: str | None, prefix: str | None, 
     if as_json:
         _print_json(found.to_dict())
         return
-    click.echo(f"{found.path}: {found.title} ({found.format}, {found.container}), {found.architecture}")
-    click.echo(f"  {found.weights} weights, {found.parameters:,} parameters, {found.bytes:,} bytes")
-    click.echo(f"  dtypes: {_list([f'{count} {name}' for name, count in found.dtypes.items()])}")
-    click.echo(f"  configuration: {found.config_origin}")
+    echo(f"{found.path}: {found.title} ({found.format}, {found.container}), {found.architecture}")
+    echo(f"  {found.weights} weights, {found.parameters:,} parameters, {found.bytes:,} bytes")
+    echo(f"  dtypes: {_list([f'{count} {name}' for name, count in found.dtypes.items()])}")
+    echo(f"  configuration: {found.config_origin}")
     for name, tower in _towers(found.config).items():
-        click.echo(f"    {name}: {_tower_line(tower)}")
-    click.echo(f"  travelling along: {_list(found.files) or 'nothing'}")
+        echo(f"    {name}: {_tower_line(tower)}")
+    echo(f"  travelling along: {_list(found.files) or 'nothing'}")
     for note in found.notes:
-        click.echo(f"  {note}")
-    click.echo(f"  sha256 {found.sha256}")
+        echo(f"  {note}")
+    echo(f"  sha256 {found.sha256}")
     for line in found.tensors if tensors else ():
-        click.echo(f"  {line}")
+        echo(f"  {line}")
 
 
 def _towers(config: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -190,8 +191,8 @@ def diff(first: str, second: str, config: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(found.to_dict())
     else:
-        click.echo(f"{first} ({found.formats[0]}) and {second} ({found.formats[1]})")
-        click.echo(f"  {found.identical} weights are the same, bit for bit")
+        echo(f"{first} ({found.formats[0]}) and {second} ({found.formats[1]})")
+        echo(f"  {found.identical} weights are the same, bit for bit")
         _echo_some(_difference_lines(found))
     sys.exit(0 if found.same else 1)
 
@@ -209,14 +210,14 @@ def _difference_lines(found: Difference) -> list[str]:
 def _print_differences(differences: Mapping[str, Mapping[str, float]]) -> None:
     for pair, outputs in differences.items():
         for name, value in outputs.items():
-            click.echo(f"  {pair} {name}: largest difference {value:.1e}")
+            echo(f"  {pair} {name}: largest difference {value:.1e}")
 
 
 def _echo_some(lines: Sequence[str]) -> None:
     for line in lines[:_MOST_LINES]:
-        click.echo(f"  {line}")
+        echo(f"  {line}")
     if len(lines) > _MOST_LINES:
-        click.echo(f"  ... and {len(lines) - _MOST_LINES} more (--json shows all)")
+        echo(f"  ... and {len(lines) - _MOST_LINES} more (--json shows all)")
 
 
 @click.command(
@@ -243,14 +244,14 @@ def verify(
     if as_json:
         _print_json(found.to_dict())
         sys.exit(0 if found.passed else 1)
-    click.echo(f"{found.path}{f' ({found.format})' if found.format else ''}")
+    echo(f"{found.path}{f' ({found.format})' if found.format else ''}")
     for note in found.notes:
-        click.echo(f"  {note}")
+        echo(f"  {note}")
     if found.sha256:
-        click.echo(f"  sha256 {found.sha256}")
+        echo(f"  sha256 {found.sha256}")
     _print_differences(found.differences)
     if found.passed and len(found.backends) < 2:
-        click.echo(f"  {_list(found.backends) or 'no framework'} was run: nothing to compare")
+        echo(f"  {_list(found.backends) or 'no framework'} was run: nothing to compare")
     _echo_some(found.problems)
-    click.echo("  all is well" if found.passed else "  something is wrong with it")
+    echo("  all is well" if found.passed else "  something is wrong with it")
     sys.exit(0 if found.passed else 1)

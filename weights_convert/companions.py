@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clip_core.checkpoint.files import read_json
+from clip_core.checkpoint.files import parse_json
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError
 from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
 from clip_core.tokenizer.clip import CLIPTokenizer
-from weights_convert.model import AnyConfig, Files, Model
+from weights_convert.companion_files import read_companion
+from weights_convert.model import AnyConfig, Files, Model, json_text
 from weights_convert.scratch import scratch_directory
 
 PREPROCESSOR = FILE_NAME
@@ -28,7 +29,6 @@ TOKENIZER = (
 HUGGING_FACE_FILES = ("config.json", PREPROCESSOR, NESTED_FILE_NAME, *TOKENIZER, "generation_config.json")
 """What may lie beside the weights in the Hugging Face layout."""
 CLIP_VOCABULARY_SIZE = 49408
-_MAX_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,33 +69,26 @@ HUGGING_FACE_CONFIG = ConfigFile(
 
 
 def read_files(directory: Path) -> Files:
-    """Preprocessor and tokenizer files of a directory, those that are there."""
-    found = {}
-    for name in (PREPROCESSOR, *TOKENIZER):
-        path = directory / name
-        if path.is_file():
-            found[name] = read_small(path)
-    if PREPROCESSOR not in found and (directory / NESTED_FILE_NAME).is_file():
-        nested = read_json(directory / NESTED_FILE_NAME).get("image_processor")
-        if isinstance(nested, dict):
-            found[PREPROCESSOR] = (json.dumps(nested, indent=2) + "\n").encode()
-    return found
-
-
-def read_small(path: Path) -> bytes:
-    """The content of a file that is not expected to be large."""
-    if path.stat().st_size > _MAX_BYTES:
-        raise CheckpointFormatError(f"{path}: expected at most {_MAX_BYTES} bytes.")
-    return path.read_bytes()
+    """Preprocessor and tokenizer files of a directory, those that are there; see `read_companion`."""
+    found = {name: read_companion(directory, name) for name in (PREPROCESSOR, NESTED_FILE_NAME, *TOKENIZER)}
+    files = {name: content for name, content in found.items() if content is not None}
+    nested = parse_json(files.pop(NESTED_FILE_NAME, b"{}"), directory / NESTED_FILE_NAME).get("image_processor")
+    if PREPROCESSOR not in files and isinstance(nested, dict):
+        files[PREPROCESSOR] = json_text(nested).encode()
+    return files
 
 
 def preprocessor_of(files: Mapping[str, bytes]) -> dict[str, Any] | None:
-    """What ``preprocessor_config.json`` says."""
+    """What ``preprocessor_config.json`` says.
+
+    Raises:
+        CheckpointFormatError: it describes no preprocessing.
+    """
     if PREPROCESSOR not in files:
         return None
     try:
         return CLIPImageProcessor.from_dict(json.loads(files[PREPROCESSOR])).to_dict()
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise CheckpointFormatError(f"{PREPROCESSOR}: describes no preprocessing: {error}") from error
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from clip_core.checkpoint.files import read_json
-from clip_core.checkpoint.switch import is_placed, placed
+from clip_core.checkpoint.switch import placed
 from clip_core.checkpoint.tensors import Shape
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, ConfigError
@@ -88,7 +89,7 @@ def _inside(container: Container) -> FoundConfig | None:
 
 def _beside(container: Container, format_: Format) -> FoundConfig | None:
     path = container.path.parent / format_.config.name
-    return FoundConfig(read_config(path), path.name) if is_placed(path) else None
+    return FoundConfig(read_config(path), path.name) if os.path.lexists(placed(path)) else None
 
 
 def _published(container: Container, shapes: Mapping[str, Shape]) -> FoundConfig | None:

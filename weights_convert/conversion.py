@@ -13,6 +13,7 @@ from clip_core.checkpoint.leftovers import saving
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, Tensor
 from clip_core.errors import CheckpointError, InputError
 from weights_convert.companions import completed
+from weights_convert.company import check_whole
 from weights_convert.comparison import lost_settings
 from weights_convert.destination import check_destination, written_beside
 from weights_convert.format import Format
@@ -104,6 +105,7 @@ def convert(
     backends = choose_backends(()) if verify == "outputs" else ()
     path = check_destination(Path(destination), is_file=target.is_file, overwrite=overwrite)
     opened = open_source(source, config, key=key, prefix=prefix)
+    check_whole(opened.model.files)
     files, notes = completed(opened.model.files, opened.model.config)
     model = replace(opened.model, weights=_cast(opened.model.weights, dtype), files=files)
     target.check(model)

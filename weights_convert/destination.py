@@ -5,13 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
+from operator import and_
 from pathlib import Path
 
+from clip_core.checkpoint.files import beside
 from clip_core.errors import CheckpointError, InputError
+from weights_convert.containers.opened import open_container
 from weights_convert.formats import FORMATS
+from weights_convert.opening import recognise
+from weights_convert.wrapping import unwrapped
 
 _SMALL = {
     name for format_ in FORMATS.values() for files in format_.files for name in (*format_.small_files, files.index)
@@ -44,6 +51,7 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise InputError(f"{path} is there already. Say --overwrite (overwrite=True) to replace it, or choose another.")
     if not path.is_dir():
+        _check_is_checkpoint_file(path)
         return
     entries = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*")}
     names = sorted(name for name, entry in entries.items() if not (name in _FOLDERS and entry.is_dir()))
@@ -58,6 +66,15 @@ def _check_replaceable(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} holds no weights ({', '.join(names)}); is it a checkpoint? Choose another directory.")
     if Path.cwd().is_relative_to(path):
         raise InputError(f"{path} is the working directory, which cannot be replaced. Choose another, or go elsewhere.")
+
+
+def _check_is_checkpoint_file(path: Path) -> None:
+    try:
+        recognise(unwrapped(open_container(path), None, None).container)
+    except CheckpointError as error:
+        raise InputError(
+            f"{path} is not a known checkpoint, and nothing else is replaced. Choose another. {error}"
+        ) from error
 
 
 def _holds_weights(name: str) -> bool:
@@ -77,9 +94,12 @@ def written_beside(path: Path, *, is_file: bool, overwrite: bool) -> Iterator[Pa
     temporary, old = (path.with_name(f".{path.name}.{mark}.{state}") for state in ("tmp", "old"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not is_file:
-            temporary.mkdir()
+        if is_file:
+            temporary = beside(path)
+        else:
+            temporary.mkdir(mode=0o700 if path.exists() else 0o777)
         yield temporary
+        _keep_modes(path, temporary)
         _sync(temporary)
         check_destination(path, is_file=is_file, overwrite=overwrite)  # once more: it took a while
         if path.is_dir() and not is_file:
@@ -96,6 +116,22 @@ def written_beside(path: Path, *, is_file: bool, overwrite: bool) -> Iterator[Pa
             os.replace(old, path)
         with suppress(OSError):
             _remove(old)
+
+
+def _keep_modes(old: Path, new: Path) -> None:
+    """Lets those read the new directory who can read the old one, and each file in it likewise.
+
+    A file that the old directory does not have is for those who can read all that are there.
+    """
+    if not old.is_dir():
+        return
+    modes = {file.relative_to(old): stat.S_IMODE(file.stat().st_mode) for file in old.rglob("*") if file.is_file()}
+    for file in new.rglob("*") if modes else ():
+        if file.is_file():
+            file.chmod(modes.get(file.relative_to(new), reduce(and_, modes.values())) & 0o777 | 0o600)
+        else:
+            file.chmod(stat.S_IMODE(old.stat().st_mode) & 0o777 | 0o700)
+    new.chmod(stat.S_IMODE(old.stat().st_mode) | 0o700)
 
 
 def _restore(path: Path) -> None:

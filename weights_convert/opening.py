@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from clip_core.checkpoint.switch import JOURNAL, is_placed
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, CLIPError
 from clip_core.weights import match_weights, weight_specs
+from weights_convert.companion_files import rewritten
 from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files
 from weights_convert.configuration import find_config
 from weights_convert.containers.opened import SUFFIXES, Container, open_container
@@ -125,7 +127,7 @@ def find_weights(path: str | PathLike[str]) -> Path:
         given = Path(path).expanduser()
     except RuntimeError as error:  # the home of a user who is not there
         raise CheckpointNotFoundError(f"{path}: {error}") from error
-    if given.is_file():
+    if os.path.lexists(given) and not given.is_dir():
         return given
     if not given.is_dir():
         if given.suffix in (*SUFFIXES, ".json"):
@@ -195,9 +197,10 @@ def _checked_model(
 
 
 def _small_files(container: Container, format_: Format) -> dict[str, bytes]:
+    folder = container.path.parent
     inside = {name: content for name, content in container.extra.items() if name in (PREPROCESSOR, *TOKENIZER)}
-    files = format_.read_files(container.path.parent)
-    elsewhere = tokenizer_folder(container.path.parent)
+    files = format_.read_files(folder)
+    elsewhere = tokenizer_folder(folder)
     if elsewhere and not files.keys() & {*TOKENIZER}:
         files = {**files, **read_files(elsewhere)}
-    return {**files, **inside}
+    return rewritten({**files, **inside}, folder)

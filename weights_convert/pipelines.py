@@ -29,6 +29,7 @@ def _is_of_clip(config: Path) -> bool:
 def tokenizer_folder(text_encoder: Path) -> Path | None:
     """Where a pipeline keeps the tokenizer of a text encoder: ``tokenizer_2`` beside ``text_encoder_2``."""
     text_encoder = text_encoder.absolute()  # the working directory has no name as "."
+    if "text_encoder" not in text_encoder.name or not (text_encoder.parent / _INDEX).is_file():
+        return None
     folder = text_encoder.with_name(text_encoder.name.replace("text_encoder", "tokenizer"))
-    is_there = folder != text_encoder and folder.is_dir() and (text_encoder.parent / _INDEX).is_file()
-    return folder if is_there else None
+    return folder if folder.is_dir() and not folder.is_symlink() else None

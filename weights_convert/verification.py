@@ -9,6 +9,7 @@ from typing import Any
 
 from clip_core.backends import installed_backends
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
+from weights_convert.company import problems_of
 from weights_convert.hashing import weights_manifest
 from weights_convert.model import AnyConfig
 from weights_convert.opening import open_source
@@ -58,6 +59,8 @@ def verify(
 ) -> Verification:
     """Checks a checkpoint: whole, its weights those of its configuration, finite, and the same in all backends.
 
+    Preprocessor and tokenizer, where there are any, are loaded, and compared with what the model reads.
+
     Args:
         backends: which to run; without any, two that are installed. With one, it is run and nothing compared; where no
             framework is installed, none is run.
@@ -78,9 +81,10 @@ def verify(
     weights = source.model.weights
     total = sum(tensor.nbytes for tensor in weights.values())
     manifest = weights_manifest(weights, *([progress(total)] if progress else []))
-    problems = [f"{name}: {count:,} values are not finite." for name, count in manifest.nonfinite.items()]
+    nonfinite = [f"{name}: {count:,} values are not finite." for name, count in manifest.nonfinite.items()]
+    problems = [*problems_of(source.model.files, source.model.config), *nonfinite]
     differences = {}
-    outputs = {backend: run_model(source.model, backend) for backend in chosen} if not problems else {}
+    outputs = {backend: run_model(source.model, backend) for backend in chosen} if not nonfinite else {}
     for other in list(outputs)[1:]:
         try:
             differences[f"{chosen[0]}-{other}"] = compared(outputs[chosen[0]], outputs[other])

@@ -17,6 +17,8 @@ from clip_core.checkpoint.leftovers import saving
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
 from clip_core.regular_files import open_regular
 
+CODE_KEYS = ("auto_map", "trust_remote_code")
+"""Keys of JSON files with which transformers finds code beside a checkpoint. They are not kept: the code is not."""
 _MAX_SMALL_BYTES = 30_000_000  # the largest tokenizer.json has 17; JSON takes up to 25 times its size in memory
 
 

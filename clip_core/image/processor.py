@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from clip_core.batch import BatchFeature
-from clip_core.checkpoint.files import read_json, write_text_atomically
+from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
 from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, Pixels, errors_naming, flatten_images, infer_layout
@@ -305,7 +305,7 @@ class CLIPImageProcessor:
 
     @classmethod
     def from_dict(cls, image_processor_dict: Mapping[str, Any]) -> Self:
-        """The processor that a `preprocessor_config.json` describes; unknown keys are kept and saved again."""
+        """The processor that a `preprocessor_config.json` describes; unknown keys are kept, but for code."""
         written_for = str(image_processor_dict.get("image_processor_type") or cls.__name__)
         if not (written_for == cls.__name__ or written_for.startswith("CLIP")):
             raise ConfigError(
@@ -318,7 +318,7 @@ class CLIPImageProcessor:
         processor._other_keys = {
             name: value
             for name, value in given.items()
-            if name not in ("image_processor_type", "feature_extractor_type")
+            if name not in ("image_processor_type", "feature_extractor_type", *CODE_KEYS)
         }
         return processor
 

@@ -315,7 +315,7 @@ def test_a_closed_pipe_ends_the_command_quietly(checkpoint: str, folder: Path) -
     os.close(reading)
     with os.fdopen(writing, "wb") as stdout:
         result = subprocess.run(words, stdout=stdout, stderr=subprocess.PIPE, text=True)
-    assert (result.returncode, result.stderr) == (1, "")
+    assert (result.returncode, result.stderr) == (141, "")
 
 
 def test_the_best_labels_of_equal_logits_keep_their_order() -> None:

@@ -16,7 +16,8 @@ from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.tensors import Array, Tensor, constant
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.schemes import KERAS_FILES, KERAS_HUB_ATTENTION
-from weights_convert.companions import PREPROCESSOR, read_small
+from weights_convert.companion_files import read_companion
+from weights_convert.companions import PREPROCESSOR
 from weights_convert.containers.hdf5_files import write_hdf5
 from weights_convert.containers.opened import Container
 from weights_convert.format import Format
@@ -86,8 +87,9 @@ def _company(model: Model) -> Files:
 def _read_files(directory: Path) -> Files:
     files = {}
     for name, asset in _TOKENIZER_ASSETS.items():
-        if (directory / _ASSETS / asset).is_file():
-            files[name] = read_small(directory / _ASSETS / asset)
+        content = read_companion(directory, f"{_ASSETS}/{asset}")
+        if content is not None:
+            files[name] = content
     path = directory / _CONVERTER
     if path.is_file():
         files[PREPROCESSOR] = parse_converter(read_json(path).get("config"), path)

@@ -3,7 +3,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from weights_convert import inspect
+from clip_core.commands import printable
+from weights_convert import convert, inspect
 from weights_convert.__main__ import main
 from weights_convert.tests import checkpoints
 
@@ -85,3 +86,24 @@ def test_verify_says_what_is_wrong_and_exits_with_1(tmp_path):
     assert "final_layer_norm.bias: 1 values are not finite" in found.output
     (tmp_path / "other/model.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
     assert triclip("verify", tmp_path / "other", "--backend", "torch").exit_code == 1
+
+
+def test_names_of_tensors_and_files_do_not_reach_the_terminal_raw(tmp_path):
+    evil = "\x1b]0;owned\x07\u202e\x9b"
+    path = checkpoints.save(tmp_path / evil)
+    found = triclip("inspect", path)
+    assert found.exit_code == 0
+    checkpoints.rewrite(path / "model.safetensors", lambda stored: {**stored, evil: stored["logit_scale"]})
+    for command in (("inspect", path), ("verify", path), ("diff", path, path), ("inspect", path, "--json")):
+        found = triclip(*command)
+        assert found.exit_code in (1, 2)
+        assert "\\u001b]0;owned\\u0007\\u202e\\u009b" in found.output
+        assert printable(found.output) == found.output
+
+
+def test_a_file_in_the_working_directory_is_inspected(source, tmp_path, monkeypatch):
+    convert(source, tmp_path / "model.pt", to="openai")
+    monkeypatch.chdir(tmp_path)
+    assert triclip("inspect", "model.pt").exit_code == 0
+    (tmp_path / "loop").symlink_to("loop")
+    assert "loop: cannot be opened: Too many levels of symbolic links." in triclip("inspect", "loop").stderr

@@ -1,9 +1,13 @@
 import os
+import socket
 
+import numpy as np
 import pytest
 
+from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointError, InputError
 from weights_convert import convert, inspect
+from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.destination import check_destination, written_beside
 
 
@@ -65,6 +69,35 @@ def test_a_link_stays_and_what_it_names_is_replaced(source, tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert inspect(tmp_path / "old").format == "nnx"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "old"]
+
+
+@pytest.mark.parametrize("kind", ["text", "pipe", "socket", "other weights", "link"])
+def test_a_file_that_is_no_checkpoint_is_not_replaced(source, tmp_path, kind):
+    path = tmp_path / "model.pt"
+    (tmp_path / "note.txt").write_text("years of work")
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    elif kind == "other weights":
+        write_torchscript(path, {"conv.weight": constant(np.zeros((2, 3), np.float32))}, {})
+    elif kind == "link":
+        path.symlink_to("note.txt")
+    else:
+        (tmp_path / "note.txt").rename(path)
+    before = path.lstat()
+    with pytest.raises(InputError, match="is not a known checkpoint, and nothing else is replaced"):
+        convert(source, path, to="openai", overwrite=True)
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_size) == (before.st_ino, before.st_mode, before.st_size)
+
+
+def test_a_checkpoint_file_is_replaced(source, tmp_path):
+    convert(source, tmp_path / "hf", to="hf")
+    (tmp_path / "hf/model.safetensors").rename(tmp_path / "model.pt")
+    convert(source, tmp_path / "model.pt", to="openai", overwrite=True)
+    assert inspect(tmp_path / "model.pt").format == "openai"
 
 
 def test_below_a_file_nothing_can_be_written(source, tmp_path):
