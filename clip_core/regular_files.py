@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 from typing import BinaryIO
 
+_OPENING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)  # of Unix, of Windows
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -21,17 +21,18 @@ _KINDS = {
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file, or a link to one, to read its bytes; never waits.
+    """A regular file, or one that a link leads to, open to read its bytes; never waits.
 
     Raises:
         OSError: as `open` raises it, and for a directory, a pipe, a socket or a device, before it is opened.
     """
+    return os.fdopen(open_descriptor(path), "rb")
+
+
+def open_descriptor(path: str | os.PathLike[str]) -> int:
+    """A descriptor of a regular file, to read; raises as `open_regular`."""
     _check_regular(os.stat(path).st_mode)
-    return open(Path(path), "rb", opener=_open_without_waiting)
-
-
-def _open_without_waiting(path: str, flags: int) -> int:
-    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # Windows has neither the flag nor such pipes
+    descriptor = os.open(path, _OPENING)
     try:
         _check_regular(os.fstat(descriptor).st_mode)
     except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -87,6 +88,7 @@ def classify(
     a picture are over all labels and add up to one.
     """
     _make_streams_tolerant(as_json)
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is an error that names it
     names = _gather_labels(labels, labels_file)
     prompts = fill_templates(names, templates)
     files, skipped = find_images(images)

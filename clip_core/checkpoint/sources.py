@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import stat
 import threading
 import weakref
 from collections.abc import Iterable
@@ -22,11 +21,11 @@ from numpy.typing import NDArray
 
 from clip_core.checkpoint.switch import placed
 from clip_core.checkpoint.tensors import Array, DType, Shape, Tensor
-from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError
+from clip_core.errors import CheckpointError, CheckpointNotFoundError
+from clip_core.regular_files import open_descriptor
 
 Fingerprint: TypeAlias = tuple[int, ...]
 """Device, inode, size and time of modification of a file."""
-_OPENING = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _PIECE_BYTES = 2**30  # what one call of the system is asked for; Linux reads at most 2 GiB
 
 
@@ -44,23 +43,20 @@ class SourceFile:
 
     Raises:
         CheckpointNotFoundError: no such file.
-        CheckpointFormatError: a directory, a pipe or a device.
-        CheckpointError: it cannot be opened.
+        CheckpointError: it cannot be opened, or is no regular file.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.place = path, placed(path)
         try:
-            self.descriptor = os.open(self.place, _OPENING)  # a pipe without a writer must not be waited for
+            self.descriptor = open_descriptor(self.place)
         except FileNotFoundError:
             raise CheckpointNotFoundError(f"{path}: no such file.") from None
         except OSError as error:
-            raise CheckpointError(f"{path}: cannot be opened: {error.strerror}.") from error
+            raise CheckpointError(f"{path}: cannot be opened: {error.strerror or error}.") from error
         weakref.finalize(self, os.close, self.descriptor)
         self._lock = threading.Lock()
         found = os.fstat(self.descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise CheckpointFormatError(f"{path}: expected a file, got a directory, a pipe or a device.")
         self.size = found.st_size
         self.fingerprint = _fingerprint(found)
 
