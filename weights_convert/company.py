@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from clip_core.checkpoint.files import parse_json
 from clip_core.checks import LEGACY_EOS_TOKEN_ID
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError
@@ -19,14 +21,20 @@ _TABLES = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 
 
 def load_tokenizers(files: Mapping[str, bytes]) -> list[CLIPTokenizer]:
-    """The tokenizer in every form that the files have it in.
+    """The tokenizer in every form that the files have it in; one of another kind than CLIP's is not judged.
 
     Raises:
         CheckpointFormatError: a file is missing or damaged.
     """
     settings = {name: files[name] for name in TOKENIZER if name in files and name not in sum(_TABLES, ())}
     tables = [{name: files[name] for name in table if name in files} for table in _TABLES]
-    return [_load_tokenizer({**table, **settings}) for table in tables if table]
+    return [_load_tokenizer({**table, **settings}) for table in tables if table and not _is_of_another_kind(table)]
+
+
+def _is_of_another_kind(table: Mapping[str, bytes]) -> bool:
+    """Whether a ``tokenizer.json`` says that it does not merge pairs: WordPiece or Unigram, of multilingual models."""
+    model = parse_json(table.get("tokenizer.json", b"{}"), Path("tokenizer.json")).get("model")
+    return isinstance(model, dict) and model.get("type", "BPE") != "BPE"
 
 
 def _load_tokenizer(files: Mapping[str, bytes]) -> CLIPTokenizer:

@@ -202,9 +202,8 @@ def disturbed(seed: Seed, content: bytes, draw: random.Random) -> str:
             tensor.read()
         source.check_unchanged()
     except CheckpointError as error:
-        if "changed while it was read" in str(error):
-            return f"changed, {type(error).__name__}"
-        raise
+        noticed = "changed while it was read" in str(error)  # or else what was changed made no sense
+        return f"{'changed' if noticed else 'refused'}, {type(error).__name__}"
     raise SystemExit(f"{seed.name}: that it changed while it was read went unnoticed")
 
 

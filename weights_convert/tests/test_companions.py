@@ -53,7 +53,7 @@ def test_a_half_filled_cache_never_gets_clip_s_own_preprocessor(in_format, tmp_p
     (repository / "refs/main").write_text("c0ffee")
     snapshot = shutil.copytree(in_format[name], repository / "snapshots/c0ffee")
     (snapshot / "preprocessor_config.json").unlink()
-    (snapshot / "tokenizer.json").write_text("{}")
+    (snapshot / "tokenizer.json").write_text('{"model": {"vocab": {"a</w>": 0}, "merges": []}}')
     held = [*(path.name for path in snapshot.iterdir()), "preprocessor_config.json"]
     info = SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=file) for file in held])
 

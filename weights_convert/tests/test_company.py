@@ -100,6 +100,11 @@ def test_two_tables_that_differ_are_found(directory):
     assert "tokenizer.json and vocab.json give the same texts different ids" in problem
 
 
+def test_a_tokenizer_of_another_kind_is_not_judged():
+    files = {"tokenizer.json": json.dumps({"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}).encode()}
+    assert problems_of(files, checkpoints.CONFIG) == []
+
+
 @pytest.mark.parametrize("end", [2, 49407])
 def test_clip_s_own_tokenizer_fits_its_models(tmp_path, end):
     CLIPTokenizer().save_pretrained(tmp_path)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from clip_core.checkpoint.restricted_pickle import read_pickle
 from clip_core.errors import CheckpointFormatError, CLIPError
 from weights_convert.containers.opened import open_container
-from weights_convert.tests import fuzz
+from weights_convert.tests import fuzz, fuzz_directories
 
 INSTRUCTIONS = [
     *(bytes([code]) for code in b".(t]})012NRbQsuae\x81\x85\x86\x93\x94"),
@@ -36,3 +36,8 @@ def test_any_file_is_opened_or_refused(tmp_path, head, rest):
 def test_mutated_files_are_read_or_refused(tmp_path):
     outcomes = {outcome for _, outcome, _ in fuzz.run(200, 1, fuzz.seeds(tmp_path, torch=False))}
     assert {"read", "CheckpointFormatError", "changed, CheckpointError"} <= outcomes
+
+
+def test_directories_of_strangers_are_read_or_refused_and_not_touched(tmp_path):
+    outcomes = {outcome.partition(": ")[2] for _, outcome, _ in fuzz_directories.run(60, 1, tmp_path)}
+    assert {"done", "CheckpointFormatError"} <= outcomes
