@@ -77,6 +77,8 @@ def _local(name: str) -> Path | None:
             f"{path} is a file; expected a checkpoint directory. Give its parent directory or, if it is of another "
             f"format, convert it: triclip convert {shlex.quote(str(path))} NEW_DIRECTORY --to hf"
         )
+    if path.exists():
+        raise CheckpointNotFoundError(f"{path} is a pipe, a device or a socket; expected a checkpoint directory.")
     if name == EMBEDDED_NAME:
         return _EMBEDDED_ROOT / name
     if not _REPOSITORY_NAME.fullmatch(name):

@@ -329,7 +329,7 @@ def _(bench: Bench) -> None:
     CheckpointFormatError,
     "expected a dtype of",
     "got 'F99'",
-    "Fetch or save it again",
+    "save them again",
     needs_model=True,
 )
 def _(bench: Bench) -> None:

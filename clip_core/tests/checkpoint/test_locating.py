@@ -1,5 +1,6 @@
 import builtins
 import json
+import os
 import sys
 from fnmatch import fnmatch
 from types import SimpleNamespace
@@ -48,8 +49,15 @@ def test_a_directory_is_itself(tmp_path):
 
 def test_a_file_is_refused(tmp_path):
     (tmp_path / "ViT-B-32.pt").touch()
-    with pytest.raises(CheckpointNotFoundError, match="is a file; expected a checkpoint directory"):
+    with pytest.raises(CheckpointNotFoundError, match="is a file; expected a .*triclip convert .*ViT-B-32.pt NEW_DIR"):
         resolve_checkpoint(tmp_path / "ViT-B-32.pt")
+
+
+def test_a_pipe_is_no_name_of_a_repository(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("model.pt")
+    with pytest.raises(CheckpointNotFoundError, match="^model.pt is a pipe, a device or a socket"):
+        resolve_checkpoint("model.pt")
 
 
 def test_a_name_is_found_in_the_cache_by_branch_and_by_commit(cache, no_huggingface_hub):
