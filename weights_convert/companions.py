@@ -78,6 +78,16 @@ def read_files(directory: Path) -> Files:
     return files
 
 
+def without_other_preprocessor(files: Files) -> tuple[Files, list[str]]:
+    """The files of a model that was part of another, without a preprocessor that is of the other, and a note on it."""
+    described = parse_json(files.get(PREPROCESSOR, b"{}"), Path(PREPROCESSOR))
+    kind = str(described.get("image_processor_type") or described.get("feature_extractor_type") or "CLIP")
+    if kind.startswith("CLIP"):
+        return files, []
+    note = f"preprocessor: the source's, a {kind[:100]}, is that of the model around, and left out"
+    return {name: content for name, content in files.items() if name != PREPROCESSOR}, [note]
+
+
 def preprocessor_of(files: Mapping[str, bytes]) -> dict[str, Any] | None:
     """What ``preprocessor_config.json`` says.
 

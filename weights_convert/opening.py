@@ -16,7 +16,7 @@ from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, CLIPError
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companion_files import rewritten
-from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files
+from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files, without_other_preprocessor
 from weights_convert.configuration import find_config
 from weights_convert.containers.opened import SUFFIXES, Container, open_container
 from weights_convert.format import Format
@@ -104,7 +104,8 @@ def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None
     shapes = {name: tensor.shape for name, tensor in found.items()}
     known = find_config(container, format_, shapes, config)
     notes = format_.check_implied(container, known.config)
-    model = _checked_model(container, known.config, found, rest, _small_files(container, format_))
+    files, left = _small_files(alone, format_)
+    model = _checked_model(container, known.config, found, rest, files)
     return Source(
         path=container.path,
         format=format_,
@@ -112,7 +113,7 @@ def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None
         model=model,
         config_origin=known.origin,
         seen=seen,
-        notes=(*alone.notes, *notes),
+        notes=(*alone.notes, *notes, *left),
     )
 
 
@@ -196,11 +197,14 @@ def _checked_model(
     return Model(config=config, projection=projection, weights=weights, files=files)
 
 
-def _small_files(container: Container, format_: Format) -> dict[str, bytes]:
-    folder = container.path.parent
+def _small_files(alone: Unwrapped, format_: Format) -> tuple[dict[str, bytes], list[str]]:
+    """What travels along, and a note for people on what does not."""
+    container, folder = alone.container, alone.container.path.parent
     inside = {name: content for name, content in container.extra.items() if name in (PREPROCESSOR, *TOKENIZER)}
     files = format_.read_files(folder)
     elsewhere = tokenizer_folder(folder)
     if elsewhere and not files.keys() & {*TOKENIZER}:
         files = {**files, **read_files(elsewhere)}
-    return rewritten({**files, **inside}, folder)
+    files = {**files, **inside}
+    own, notes = without_other_preprocessor(files) if alone.prefix else (files, [])
+    return rewritten(own, folder), notes

@@ -26,9 +26,10 @@ _MOST_PREFIXES = 24
 
 @dataclass(frozen=True)
 class Unwrapped:
-    """A container without what was around its model, and notes for people on what was taken off and left out."""
+    """A container without what was around its model, what was in front of its names, and notes for people on both."""
 
     container: Container
+    prefix: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -59,7 +60,7 @@ def unwrapped(container: Container, key: str | None = None, prefix: str | None =
             f"{container.path}: holds an adapter that is not merged into its weights ({adapters[0][:100]!r}). Call "
             "merge_and_unload() of the PEFT model, save what it returns with save_pretrained(), and convert that."
         )
-    return Unwrapped(under, tuple(_notes(container, plain, under, *chosen)))
+    return Unwrapped(under, "".join(chosen), tuple(_notes(container, plain, under, *chosen)))
 
 
 def _without_transparent(container: Container) -> Container:

@@ -306,10 +306,11 @@ class CLIPImageProcessor:
     @classmethod
     def from_dict(cls, image_processor_dict: Mapping[str, Any]) -> Self:
         """The processor that a `preprocessor_config.json` describes; unknown keys are kept, but for code."""
-        written_for = str(image_processor_dict.get("image_processor_type") or cls.__name__)
+        key = "image_processor_type" if image_processor_dict.get("image_processor_type") else "feature_extractor_type"
+        written_for = str(image_processor_dict.get(key) or cls.__name__)
         if not (written_for == cls.__name__ or written_for.startswith("CLIP")):
             raise ConfigError(
-                f"image_processor_type: expected a name that begins with CLIP, got {written_for!r}, which transforms "
+                f"{key}: expected a name that begins with CLIP, got {written_for!r}, which transforms "
                 "images in another way. If this transform is meant after all, remove that key"
             )
         given = {name: value for name, value in image_processor_dict.items() if value is not None}

@@ -191,6 +191,14 @@ def test_clipseg_brings_its_configuration(source, state, tmp_path):
     assert found.sha256 == inspect(source).sha256
     assert found.config_origin == "config.json"
     assert found.config["text_config"] == inspect(source).config["text_config"]
+    for key, kind in (("image_processor_type", "ViTImageProcessor"), ("feature_extractor_type", "ViTFeatureExtractor")):
+        (tmp_path / "preprocessor_config.json").write_text(
+            json.dumps({key: kind, "image_mean": [0.4] * 3, "size": 352})
+        )
+        done = convert(tmp_path, tmp_path / kind, to="hf")
+        assert f"preprocessor: the source's, a {kind}, is that of the model around, and left out" in done.notes
+        written = json.loads((tmp_path / kind / "preprocessor_config.json").read_text())
+        assert (written["crop_size"]["height"], written["image_mean"][0]) == (28, 0.48145466)
 
 
 def pipeline(source, directory, names):

@@ -330,6 +330,8 @@ class TestFiles:
     def test_foreign_file_is_refused(self) -> None:
         with pytest.raises(ConfigError, match="begins with CLIP, got 'SiglipImageProcessor'"):
             CLIPImageProcessor.from_dict({"image_processor_type": "SiglipImageProcessor"})
+        with pytest.raises(ConfigError, match="feature_extractor_type: expected.*got 'ViTFeatureExtractor'"):
+            CLIPImageProcessor.from_dict({"feature_extractor_type": "ViTFeatureExtractor"})
 
     def test_missing_and_broken_files(self, tmp_path: Any) -> None:
         with pytest.raises(CheckpointNotFoundError, match=r"preprocessor_config\.json"):
