@@ -7,7 +7,7 @@ import pytest
 
 from clip_core.errors import CheckpointError
 from weights_convert import convert, diff, inspect, opening
-from weights_convert.tests import checkpoints
+from weights_convert.tests import checkpoints, race
 
 
 def replaced(file):
@@ -69,3 +69,11 @@ def test_a_source_that_does_not_fit_together_since_it_changed_is_said_to_have_ch
     monkeypatch.setattr(opening, "open_container", open_and_change)
     with pytest.raises(CheckpointError, match=r"config\.json: changed while it was read"):
         inspect(tmp_path / "in")
+
+
+def test_the_race_tells_a_mixture_from_a_checkpoint():
+    first, second = race.weights(0), race.weights(1)
+    assert race.whose("bin", race.config("bin", 1), second, first) == "second"
+    mixed = {**first, "logit_scale": second["logit_scale"]}
+    assert race.whose("bin", race.config("bin", 0), mixed, first) == "mixture"
+    assert race.whose("shards", race.config("shards", 1), first, first) == "mixture"
