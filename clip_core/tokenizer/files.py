@@ -9,6 +9,7 @@ added_tokens.json             tokens beyond the table
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -54,12 +55,16 @@ def table_arguments(directory: Path, fast: bool) -> dict[str, Any]:
     if (directory / VOCABULARY_FILE).exists() or not path.exists():
         return {"vocab_file": directory / VOCABULARY_FILE, "merges_file": directory / MERGES_FILE}
     model = read_json(path).get("model")
-    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or "merges" not in model:
+    if not isinstance(model, dict) or not isinstance(model.get("vocab"), dict) or not _are_merges(model.get("merges")):
         raise CheckpointFormatError(f"{path}: expected a model with 'vocab' and 'merges'; this is no CLIP tokenizer")
     # Merges are pairs in newer files and one string each in older ones.
     lines = [merge if isinstance(merge, str) else " ".join(map(str, merge)) for merge in model["merges"]]
     vocabulary = checked_vocabulary(model["vocab"], path)
     return {"vocab_file": vocabulary, "merges_file": parse_merges(lines, vocabulary, f"{path}, merge", 1)}
+
+
+def _are_merges(merges: Any) -> bool:
+    return isinstance(merges, list) and all(isinstance(merge, str | list) for merge in merges)
 
 
 def load_table(
@@ -101,6 +106,7 @@ def read_settings(directory: Path) -> tuple[TokenizerSettings, dict[int, AddedTo
             f"{path}: expected the settings of a tokenizer, got one that is not: {error}"
         ) from None
     _check_types(settings, path)
+    _check_tokens(settings, added, path)
     return settings, added
 
 
@@ -118,8 +124,19 @@ def _check_types(settings: TokenizerSettings, path: Path) -> None:
     for name in _PLAIN_SETTINGS:
         value, default = getattr(settings, name), getattr(TokenizerSettings, name)
         # 1e30, which says that the length is unknown, is a float in some files.
-        if not isinstance(value, (int, float) if name == "model_max_length" else type(default)):
+        kinds = (int, float) if name == "model_max_length" else type(default)
+        if not isinstance(value, kinds) or (isinstance(value, float) and not math.isfinite(value)):
             raise CheckpointFormatError(f"{path}: expected {name} to be like {default!r}, got {value!r:.60}")
+
+
+def _check_tokens(settings: TokenizerSettings, added: Mapping[int, AddedToken], path: Path) -> None:
+    tokens = [*settings.named_special_tokens().values(), *settings.additional_special_tokens]
+    for token in (*tokens, *(token.content for token in added.values())):
+        if not isinstance(token, str):
+            raise CheckpointFormatError(f"{path}: expected tokens to be texts, got {token!r:.60}")
+    for index in added:
+        if type(index) is not int or index < 0:
+            raise CheckpointFormatError(f"{path}: expected the ids of added tokens to be 0 or more, got {index!r:.60}")
 
 
 def _read_optional(path: Path) -> dict[str, Any]:

@@ -161,3 +161,28 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="killed"):
         CLIPTokenizer.from_merges(4).save_vocabulary(tmp_path)
     assert (tmp_path / "vocab.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("tokenizer_config.json", {"model_max_length": float("inf")}),
+        ("tokenizer_config.json", {"model_max_length": float("nan")}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"700": {"content": 0.5}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"-1": {"content": "a"}}}),
+        ("tokenizer_config.json", {"pad_token": {"content": ["a"]}}),
+        ("special_tokens_map.json", {"additional_special_tokens": [{"content": 3}]}),
+        ("added_tokens.json", {"<new>": "700"}),
+        ("tokenizer.json", {"model": {"vocab": {"a": 0}, "merges": 3}}),
+        ("tokenizer.json", {"model": {"vocab": {"a": 0}, "merges": [3]}}),
+    ],
+)
+def test_settings_of_another_kind_are_refused(tmp_path, name, changes):
+    CLIPTokenizer.from_merges(77).save_pretrained(tmp_path)
+    if name == "tokenizer.json":
+        (tmp_path / "vocab.json").unlink()
+    elif name != "tokenizer_config.json":
+        (tmp_path / "tokenizer_config.json").unlink()
+    (tmp_path / name).write_text(json.dumps(changes))
+    with pytest.raises(CheckpointFormatError, match=r"tokenizer(_config)?\.json: expected"):
+        CLIPTokenizer.from_pretrained(tmp_path)
