@@ -51,16 +51,24 @@ def unwrapped(container: Container, key: str | None = None, prefix: str | None =
     if len(chosen) == 1:
         under = _without_others(plain, chosen[0], found)
     elif found or key is not None or prefix is not None:
-        raise CheckpointFormatError(_what_to_choose(container, found))
+        what = "several models" if chosen else "no model where it is asked for"
+        listed = "".join(f"\n  {each!r} ({', '.join(_claims(under))})" for each, under in found.items()) or " none"
+        raise CheckpointFormatError(
+            f"{container.path}: holds {what}. Say which with --prefix (prefix= in Python), one of:{listed}"
+        )
     else:
         under = plain
-    adapters = [name for name in under.tensors if _ADAPTER.search(name)]
+    _refuse_adapters(under)
+    return Unwrapped(under, "".join(chosen), tuple(_notes(container, plain, under, *chosen)))
+
+
+def _refuse_adapters(container: Container) -> None:
+    adapters = [name for name in container.tensors if _ADAPTER.search(name)]
     if adapters:
         raise CheckpointFormatError(
             f"{container.path}: holds an adapter that is not merged into its weights ({adapters[0][:100]!r}). Call "
             "merge_and_unload() of the PEFT model, save what it returns with save_pretrained(), and convert that."
         )
-    return Unwrapped(under, "".join(chosen), tuple(_notes(container, plain, under, *chosen)))
 
 
 def _without_transparent(container: Container) -> Container:
@@ -131,14 +139,6 @@ def _without_others(container: Container, prefix: str, found: Iterable[str]) -> 
     others = tuple(other for other in found if other != prefix and other.startswith(prefix))
     own = {name: tensor for name, tensor in container.tensors.items() if not (others and name.startswith(others))}
     return replace(container, tensors=_under(own, prefix))
-
-
-def _what_to_choose(container: Container, found: Mapping[str, Container]) -> str:
-    listed = "".join(f"\n  {prefix!r} ({', '.join(_claims(under))})" for prefix, under in found.items())
-    return (
-        f"{container.path}: holds {'several models' if listed else 'no model'}. Say which with --prefix (prefix= in "
-        f"Python), one of:{listed or ' none'}"
-    )
 
 
 def _notes(container: Container, plain: Container, under: Container, prefix: str = "") -> Iterator[str]:

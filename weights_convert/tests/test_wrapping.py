@@ -108,7 +108,7 @@ def test_of_several_models_none_is_guessed(state, tmp_path, kind):
 def test_a_model_that_is_not_there_is_not_replaced_by_another(state, tmp_path):
     torch.save({"model": state["hf"]}, tmp_path / "one.pt")
     for asked in ({"key": "model_ema"}, {"prefix": "ema."}, {"prefix": ""}, {"key": "mod"}):
-        with pytest.raises(CheckpointFormatError, match=r"(?s)Say which with --prefix.*'model\.' \(hf\)"):
+        with pytest.raises(CheckpointFormatError, match=r"(?s)no model where it is asked for.*'model\.' \(hf\)"):
             open_source(tmp_path / "one.pt", checkpoints.CONFIG, **asked)
 
 
