@@ -99,7 +99,8 @@ def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
 def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
     """The loss over a mapped axis of two."""
     halves = {name: jnp.stack(np.array_split(value, 2)) for name, value in inputs.items()}
-    loss = jax.vmap(lambda half: model(**half, return_loss=True, axis_name="data").loss, axis_name="data")(halves)
+    share = jax.vmap(lambda half: model(**half, return_loss=True, axis_name="data").loss, axis_name="data")
+    loss = jax.jit(share)(halves)
     assert loss[0] == loss[1]
     return to_array(loss[0])
 

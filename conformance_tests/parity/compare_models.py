@@ -29,7 +29,11 @@ from conformance_tests.jobs import Job, Results, run_jobs
 LIMIT = 1e-5
 FLAGS = {"output_hidden_states": True, "output_attentions": True}
 RESAMPLED = ("base", "patch-14-of-30")
-LEGACY_KERAS = {"TF_USE_LEGACY_KERAS": "1"}
+ENVIRONMENTS = {  # of transformers' models: its Keras is the old one; its Flax models are compiled for one call each
+    "torch": {},
+    "tf": {"TF_USE_LEGACY_KERAS": "1"},
+    "flax": {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+}
 
 
 def write_checkpoints(directory: Path) -> dict[str, Path]:
@@ -95,8 +99,7 @@ def upstream_job(framework: str, job: Job) -> Job | None:
 def upstream_results(framework: str, jobs: list[Job]) -> Results:
     """What transformers' models of a framework answer."""
     possible = [upstream for job in jobs if (upstream := upstream_job(framework, job))]
-    environment = LEGACY_KERAS if framework == "tf" else {}
-    return run_jobs("conformance_tests.run_transformers", framework, possible, environment)
+    return run_jobs("conformance_tests.run_transformers", framework, possible, ENVIRONMENTS[framework])
 
 
 def error(got: NDArray[Any], expected: NDArray[Any]) -> float:
