@@ -145,6 +145,8 @@ class PretrainedModel:
     def initial_values(self, seed: int, weights: Weights | None) -> Iterator[tuple[Any, str, NDArray[Any]]]:
         """Owner, parameter name and value, in the framework's layout, of every weight of a new model.
 
+        The values are arrays that nothing else refers to, so that a parameter can lie in the memory of one.
+
         Args:
             seed: of the drawn weights, if none are given.
             weights: by their names in checkpoints; they are matched like those of a checkpoint.
@@ -158,7 +160,7 @@ class PretrainedModel:
             values = (value for _, value in draw_weights(self.config, seed=seed, projection=self.has_projection))
         else:
             names = match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
-            values = (_native(weights[names[spec.name]]).reshape(spec.shape) for spec in specs)
+            values = (_own(weights, names[spec.name]).reshape(spec.shape) for spec in specs)
         for spec, value in zip(specs, values, strict=True):
             owner, leaf, axes = self.place(spec)
             yield owner, leaf, np.transpose(value, permutation(AXES[spec.kind], axes))
@@ -245,7 +247,8 @@ def module_at(model: Any, path: str) -> Any:
     return reduce(lambda owner, step: owner[int(step)] if step.isdecimal() else getattr(owner, step), steps, model)
 
 
-def _native(value: Any) -> NDArray[Any]:
-    """The array in this machine's byte order."""
-    array = np.asarray(value)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+def _own(weights: Weights, name: str) -> NDArray[Any]:
+    """A weight, in this machine's byte order, as an array that nothing else refers to."""
+    value = np.asarray(weights[name])
+    fresh = isinstance(weights, LazyWeights) and weights.tensor(name).fresh
+    return value.astype(value.dtype.newbyteorder("="), copy=not fresh)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
@@ -116,7 +117,7 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         for layer in self._flatten_layers():
             layer.built = True  # no build on the first call: all variables are there
         for owner, leaf, value in self.initial_values(seed, weights):
-            getattr(owner, leaf).assign(np.array(value, order="C"))
+            getattr(owner, leaf).assign(contiguous(value))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As `call`, with NumPy arrays too; one mapping, as `fit` and `predict` hand over, is unpacked.

@@ -22,11 +22,11 @@ _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 def to_tensor(value: NDArray[Any]) -> Tensor:
-    """A tensor with a copy of the array; bfloat16 keeps its bits."""
-    copy = np.array(value, order="C")
-    if copy.dtype == _BFLOAT16:
-        return torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(copy)
+    """A tensor in the memory of the array, or of a copy if its axes are not in order; bfloat16 keeps its bits."""
+    ordered = np.asarray(value, order="C")
+    if ordered.dtype == _BFLOAT16:
+        return torch.from_numpy(ordered.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(ordered)
 
 
 def to_array(tensor: Tensor) -> NDArray[Any]:

@@ -38,7 +38,7 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "
 
 
 class LazyWeights(Mapping[str, NDArray[Any]]):
-    """Weights by name that are read, as read-only arrays, when they are asked for."""
+    """Weights by name that are read when they are asked for."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors

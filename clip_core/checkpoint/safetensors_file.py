@@ -52,7 +52,7 @@ class TensorEntry:
 
 
 class SafetensorsFile(Mapping[str, NDArray[Any]]):
-    """A safetensors file as a mapping from name to read-only array, which is read when it is asked for.
+    """A safetensors file as a mapping from name to array, which is read when it is asked for.
 
     Args:
         file: its path, or the file if it is open already.

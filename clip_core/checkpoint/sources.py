@@ -73,11 +73,9 @@ class SourceFile:
         count = math.prod(shape) * dtype.itemsize
 
         def read() -> Array:
-            value: Array = self._array(offset, count).view(dtype).reshape(shape)
-            value.flags.writeable = False
-            return value
+            return self._array(offset, count).view(dtype).reshape(shape)
 
-        return Tensor(dtype, shape, read)
+        return Tensor(dtype, shape, read, fresh=True)
 
     def check_unchanged(self) -> None:
         """Raises `CheckpointError` if the file that was opened has been written to since."""

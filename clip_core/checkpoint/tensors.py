@@ -30,11 +30,13 @@ class Tensor:
     Attributes:
         dtype, shape: of the array.
         read: reads the array; nothing is kept, so the caller decides how long it stays in memory.
+        fresh: whether every reading gives an array of its own, which the caller may keep and write to.
     """
 
     dtype: DType
     shape: Shape
     read: Callable[[], Array]
+    fresh: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -50,7 +52,9 @@ class Tensor:
 
     def reshaped(self, shape: Shape) -> Tensor:
         """With another shape of the same size."""
-        return self if shape == self.shape else Tensor(self.dtype, shape, lambda: self.read().reshape(shape))
+        if shape == self.shape:
+            return self
+        return Tensor(self.dtype, shape, lambda: self.read().reshape(shape), self.fresh)
 
     def part(self, index: int, count: int) -> Tensor:
         """One of ``count`` equal parts along the first axis."""

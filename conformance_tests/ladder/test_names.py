@@ -42,6 +42,14 @@ def test_given_weights_are_not_changed(backend, base):
     equal("the model, of which a copy was trained", backend.weights(model), before)
 
 
+def test_given_weights_are_copied(backend, base):
+    given = {name: value.copy() for name, value in base.weights.items()}
+    model = backend.build("model", base.config, given)
+    for value in given.values():
+        value.fill(0)
+    equal("the model", backend.weights(model), base.weights)
+
+
 def test_no_two_weights_look_alike(base):
     """A forgotten transpose must not hide behind a symmetric value."""
     square = [value for value in base.weights.values() if value.ndim == 2 and value.shape[0] == value.shape[1]]

@@ -74,7 +74,8 @@ def test_reading(path, monkeypatch, positioned):
     assert (source.read(0, 3), source.read(198, 9), source.read(500, 1)) == (BYTES[:3], BYTES[198:], b"")
     tensor = source.tensor(4, np.dtype("<u2"), (2, 3))
     np.testing.assert_array_equal(tensor.read(), np.frombuffer(BYTES[4:16], "<u2").reshape(2, 3))
-    assert not tensor.read().flags.writeable
+    assert tensor.fresh
+    assert not np.shares_memory(tensor.read(), tensor.read())
     stream = source.stream()
     stream.seek(-5, os.SEEK_END)
     assert (stream.read(2), stream.tell(), stream.read()) == (BYTES[195:197], 197, BYTES[197:])
