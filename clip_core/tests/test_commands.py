@@ -22,6 +22,7 @@ PROGRAM = "import clip_core.tests.test_commands as tests; tests.main()"
 @click.argument("kind")
 def fail(kind: str) -> None:
     if kind == "interrupted":
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a script starts in the background
         os.kill(os.getpid(), signal.SIGINT)
     if kind == "refused":
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), EVIL)
