@@ -17,22 +17,6 @@ from numpy.typing import NDArray
 import clip_flax
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-__all__ = [
-    "adapted",
-    "build",
-    "call",
-    "compiled",
-    "exported",
-    "global_loss",
-    "gradients",
-    "load",
-    "restored",
-    "save",
-    "step",
-    "to_array",
-    "weights",
-]
-
 
 def model_class(kind: str) -> Any:
     """The class of a kind of model."""

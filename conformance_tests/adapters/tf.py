@@ -14,22 +14,6 @@ from numpy.typing import NDArray
 import clip_tf
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-__all__ = [
-    "adapted",
-    "build",
-    "call",
-    "compiled",
-    "exported",
-    "global_loss",
-    "gradients",
-    "load",
-    "restored",
-    "save",
-    "step",
-    "to_array",
-    "weights",
-]
-
 tf.config.experimental.enable_tensor_float_32_execution(False)
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

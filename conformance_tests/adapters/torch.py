@@ -6,6 +6,7 @@ import copy
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 import clip_torch
-from clip_torch.weights import to_array, to_tensor
+from clip_torch.weights import to_array as to_array  # a function of adapters
+from clip_torch.weights import to_tensor
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
-
-__all__ = [
-    "adapted",
-    "build",
-    "call",
-    "compiled",
-    "exported",
-    "global_loss",
-    "gradients",
-    "load",
-    "restored",
-    "save",
-    "step",
-    "to_array",
-    "weights",
-]
 
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
@@ -97,7 +83,9 @@ def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
     """The loss of two processes, forked so that they have this one's model as it is."""
     with tempfile.TemporaryDirectory() as folder:
         store = f"file://{folder}/store"
-        torch.multiprocessing.start_processes(_share, (store, folder, model, inputs), nprocs=2, start_method="fork")
+        with warnings.catch_warnings():  # since Python 3.12, of threads at the time of the fork; here none computes
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.multiprocessing.start_processes(_share, (store, folder, model, inputs), nprocs=2, start_method="fork")
         first, second = (np.load(f"{folder}/{rank}.npy") for rank in range(2))
     assert first == second
     return np.asarray(first)

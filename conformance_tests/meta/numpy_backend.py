@@ -24,22 +24,6 @@ from conformance_tests.adapter import CLASSES, Arrays
 from conformance_tests.oracle import Oracle
 from conformance_tests.oracle_layers import Weights
 
-__all__ = [
-    "adapted",
-    "build",
-    "call",
-    "compiled",
-    "exported",
-    "global_loss",
-    "gradients",
-    "load",
-    "restored",
-    "save",
-    "step",
-    "to_array",
-    "weights",
-]
-
 CONFIGS = {"model": CLIPConfig, "text": CLIPTextConfig, "vision": CLIPVisionConfig}
 
 
