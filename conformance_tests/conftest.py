@@ -54,6 +54,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--backend", help=f"{', '.join(BACKENDS)}, or a module with an adapter's functions")
     group.addoption("--checkpoint", type=Path, help="climb with this checkpoint directory, not with the own cases")
     group.addoption("--case", action="append", choices=[*CONFIGS, EMBEDDED], help="only these cases")
+    group.addoption("--climb", action="store_true", help="meta: run all rungs below the test that catches a defect")
     group.addoption("--all-rungs", action="store_true", help="also run rungs above a broken one")
 
 

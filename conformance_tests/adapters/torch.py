@@ -1,4 +1,4 @@
-"""`clip_torch` for the suite."""
+"""`clip_torch` for the suite, on a GPU where torch sees one, as the other frameworks do by themselves."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def model_class(kind: str) -> Any:
@@ -30,17 +31,22 @@ def model_class(kind: str) -> Any:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
     """A model in evaluation mode."""
-    return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights).eval()
+    return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights).eval().to(DEVICE)
 
 
 def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
     """A model in evaluation mode from a checkpoint directory."""
-    return model_class(kind).from_pretrained(directory, dtype=dtype)
+    return model_class(kind).from_pretrained(directory, dtype=dtype).to(DEVICE)
 
 
 def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
     """Writes a checkpoint directory."""
     model.save_pretrained(directory, max_shard_size=max_shard_size)
+
+
+def on_device(value: NDArray[Any]) -> torch.Tensor:
+    """An array as a tensor where the models are."""
+    return to_tensor(value).to(DEVICE)
 
 
 def weights(model: Any) -> Arrays:
@@ -51,7 +57,7 @@ def weights(model: Any) -> Arrays:
 def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
     """What a part of the model returns."""
     with torch.no_grad():
-        return part(model, path)(*converted(inputs, to_tensor), **converted(named_inputs, to_tensor))
+        return part(model, path)(*converted(inputs, on_device), **converted(named_inputs, on_device))
 
 
 def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
@@ -76,11 +82,12 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
 
 
 def _loss(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
-    return model(**converted(inputs, to_tensor), return_loss=True, interpolate_pos_encoding=interpolated).loss
+    return model(**converted(inputs, on_device), return_loss=True, interpolate_pos_encoding=interpolated).loss
 
 
 def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
-    """The loss of two processes, forked so that they have this one's model as it is."""
+    """The loss of two processes, forked so that they have this one's model as it is; CUDA lives through no fork."""
+    model = copy.deepcopy(model).cpu()
     with tempfile.TemporaryDirectory() as folder:
         store = f"file://{folder}/store"
         with warnings.catch_warnings():  # since Python 3.12, of threads at the time of the fork; here none computes
@@ -93,8 +100,10 @@ def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
 
 def _share(rank: int, store: str, folder: str, model: Any, inputs: Arrays) -> None:
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
-    half = {name: np.array_split(value, 2)[rank] for name, value in inputs.items()}
-    np.save(f"{folder}/{rank}.npy", call(model, "", **half, return_loss=True, group=torch.distributed.group.WORLD).loss)
+    half = {name: to_tensor(np.array_split(value, 2)[rank]) for name, value in inputs.items()}
+    with torch.no_grad():
+        loss = model(**half, return_loss=True, group=torch.distributed.group.WORLD).loss
+    np.save(f"{folder}/{rank}.npy", loss)
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -122,7 +131,7 @@ class _LowRank(torch.nn.Module):
 
 def adapted(model: Any) -> Any:
     """The model with a low-rank adapter on a projection; torch has none of its own."""
-    model.text_projection = _LowRank(model.text_projection)
+    model.text_projection = _LowRank(model.text_projection).to(DEVICE)
     return model
 
 
@@ -138,12 +147,12 @@ def compiled(model: Any, inputs: Arrays) -> Any:
     compiler = "inductor" if shutil.which(os.environ.get("CXX", "g++")) else "aot_eager"
     torch.compiler.reset()
     with torch.no_grad():
-        return torch.compile(model, fullgraph=True, backend=compiler)(**converted(inputs, to_tensor))
+        return torch.compile(model, fullgraph=True, backend=compiler)(**converted(inputs, on_device))
 
 
 def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
     """What the model returns after ``torch.export``, a file, and ``torch.export.load``."""
-    tensors: dict[str, Any] = converted(inputs, to_tensor)
+    tensors: dict[str, Any] = converted(inputs, on_device)
     torch.export.save(torch.export.export(model, (), tensors), directory / "model.pt2")
     with torch.no_grad():
         return torch.export.load(directory / "model.pt2").module()(**tensors)
