@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
-from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.switch import finish_switch, placed
 from clip_core.errors import CheckpointFormatError, ConfigError
+from clip_core.loading_options import sort_keywords
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
@@ -48,31 +48,58 @@ class _Config:
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-    ) -> Self:
+        cls, name_or_path: str | PathLike[str] | None = None, *, return_unused_kwargs: bool = False, **keywords: Any
+    ) -> Any:
         """Reads ``config.json`` of a checkpoint directory or name.
 
         A tower configuration is also found inside the configuration of a full model.
+
+        Args:
+            return_unused_kwargs: return the configuration and a dict of the keywords that nobody knows, which are an
+                error otherwise.
+            keywords: where to look for the checkpoint, as of `clip_core.loading_options.Location`, and fields that
+                shall have other values, as of `changed`.
 
         Raises:
             CheckpointNotFoundError: no such directory or name, or no ``config.json`` in it.
             CheckpointFormatError: ``config.json`` is not a JSON object or is of another kind of model.
             ConfigError: its values describe no model.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        directory = resolve_checkpoint(
-            name_or_path,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
+        call = f"{cls.__name__}.from_pretrained"
+        given = sort_keywords(
+            call, name_or_path, keywords, cls.field_names(), cls.keyword_hints(), keep_unknown=return_unused_kwargs
         )
-        return cls.from_directory(directory)
+        config = cls.from_directory(given.location.directory(given.name)).changed(given.own)
+        return (config, dict(given.unknown)) if return_unused_kwargs else config
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """The names of what can be set, in order."""
+        return tuple(f.name for f in fields(cls) if f.name != "other_keys")
+
+    @classmethod
+    def keyword_hints(cls) -> dict[str, str]:
+        """Of keywords that are likely and wrong in ``from_pretrained``, what to do instead."""
+        return {}
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """A copy in which these fields have these values; a dict for a tower changes some of the tower's fields.
+
+        ``None`` changes nothing, as in a ``config.json``.
+
+        Raises:
+            ConfigError: an unknown field, or values that describe no model.
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        unknown = sorted(set(changes) - set(self.field_names()))
+        if unknown:
+            raise ConfigError(f"{type(self).__name__} has no field {unknown[0]!r}.")
+        towers = {name: getattr(self, name) for name, value in changes.items() if isinstance(value, Mapping)}
+        merged = {
+            name: tower.changed(changes[name]) for name, tower in towers.items() if isinstance(tower, _TowerConfig)
+        }
+        return replace(self, **{**changes, **merged}) if changes else self
 
     @classmethod
     def from_directory(cls, directory: Path) -> Self:
@@ -280,6 +307,11 @@ class CLIPConfig(_Config):
             if legacy is not None:
                 merged[key] = {**(merged.get(key) or {}), **kind.from_dict(legacy).to_dict()}
         return super().from_dict(merged)
+
+    @classmethod
+    def keyword_hints(cls) -> dict[str, str]:
+        names = {*CLIPTextConfig.field_names(), *CLIPVisionConfig.field_names()} - {*cls.field_names()}
+        return {name: f"Say for which tower: text_config={{{name!r}: ...}}, vision_config={{...}}." for name in names}
 
     def _tower_dict(self, key: str) -> dict[str, Any]:
         tower: _TowerConfig = getattr(self, key)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import reduce
+from inspect import Parameter, signature
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,15 +19,17 @@ from numpy.typing import NDArray
 from clip_core.checkpoint.directory import (
     DEFAULT_MAX_SHARD_SIZE,
     LazyWeights,
+    LoadedCheckpoint,
+    common_dtype,
     layout_of,
     load_checkpoint,
     save_checkpoint,
 )
-from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weights
+from clip_core.loading_options import one_dtype, sort_keywords
 from clip_core.schemes import Scheme
 from clip_core.weights import (
     AXES,
@@ -168,47 +171,101 @@ class PretrainedModel:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_path: str | PathLike[str],
+        name_or_path: str | PathLike[str] | None = None,
         *,
         config: Any = None,
         dtype: Any = None,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-    ) -> Self:
+        state_dict: Mapping[str, Any] | None = None,
+        output_loading_info: bool = False,
+        **keywords: Any,
+    ) -> Any:
         """The model of a checkpoint, in evaluation mode.
 
         Args:
             name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
-            config: used instead of the checkpoint's.
-            dtype: as of the constructor, with its default; ``"auto"`` is the dtype of the stored weights.
-            subfolder, revision, cache_dir, local_files_only: where to look for the checkpoint.
+            config: used instead of the checkpoint's; a configuration, or the name or path of a checkpoint that has it.
+            dtype: as of the constructor, with its default; ``"auto"`` is the dtype of the stored weights. Code also
+                calls it ``torch_dtype``.
+            state_dict: weights, by their names in checkpoints, that are used instead of the checkpoint's. With a
+                configuration, no checkpoint is needed.
+            output_loading_info: return the model and a dict of lists. ``unexpected_keys`` are weights of the
+                checkpoint that the model has no use for, such as another tower's; ``missing_keys``,
+                ``mismatched_keys`` and ``error_msgs`` are empty, for what they would hold is an error.
+            keywords: where to look for the checkpoint (`clip_core.loading_options.Location`), which of its weights are
+                read (`clip_core.checkpoint.weight_files.WeightChoice`), fields of the configuration that shall have
+                other values (`CLIPConfig.changed`), and those of the backend (`built`). What else transformers takes is
+                listed in `clip_core.loading_options`.
 
         Raises:
             CheckpointNotFoundError, CheckpointFormatError, ConfigError: the checkpoint is not there or broken.
             CheckpointError: it was written over while it was read; one that is replaced as a whole is read as it was.
             WeightMismatchError: the weights are not those of the configuration.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        directory = resolve_checkpoint(
-            name_or_path,
-            part="weights",
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        return cls.from_directory(directory, config=config, dtype=dtype)
+        fields, backend = cls.config_class.field_names(), cls.keywords_of_backend()
+        call, own = f"{cls.__name__}.from_pretrained", (*fields, *backend, "torch_dtype")
+        given = sort_keywords(call, name_or_path, keywords, own, cls.config_class.keyword_hints())
+        changes = {name: given.own[name] for name in fields if name in given.own}
+        options = {name: given.own[name] for name in backend if name in given.own}
+        dtype = one_dtype(call, dtype, given.own.get("torch_dtype"))
+        if isinstance(config, str | PathLike):
+            config = cls.config_class.from_directory(given.location.directory(config))
+        if config is not None:
+            config = cls.checked_config(config)
+        if state_dict is not None:
+            if config is None:
+                config = cls.config_class.from_directory(given.location.directory(given.name))
+            config, weights = config.changed(changes), cls.as_arrays(state_dict)
+            layout = layout_of(weights)
+            names = match_weights(weight_specs(config, projection=cls.has_projection), layout, f"{call}(state_dict=)")
+            dtype = common_dtype(layout) if str(dtype) == "auto" else dtype
+            model = cls.built(config, dtype, weights, **options)
+            unused = sorted(set(layout) - set(names.values()))
+        else:
+            directory = given.location.directory(given.name, "weights", given.choice)
+            loaded = load_checkpoint(
+                directory,
+                cls.config_class,
+                projection=cls.has_projection,
+                config=config,
+                changes=changes,
+                choice=given.choice,
+            )
+            model, unused = cls.of_checkpoint(loaded, dtype, **options), list(loaded.unused)
+        if not output_loading_info:
+            return model
+        return model, {"missing_keys": [], "unexpected_keys": unused, "mismatched_keys": [], "error_msgs": []}
 
     @classmethod
-    def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:
-        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
+    def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None, **options: Any) -> Any:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already; options as of `built`."""
         config = None if config is None else cls.checked_config(config)
         loaded = load_checkpoint(Path(directory), cls.config_class, projection=cls.has_projection, config=config)
+        return cls.of_checkpoint(loaded, dtype, **options)
+
+    @classmethod
+    def of_checkpoint(cls, loaded: LoadedCheckpoint, dtype: Any, **options: Any) -> Any:
+        """The model of a checkpoint that is open; arguments as of `built`, and ``"auto"`` for its own dtype."""
         dtype = loaded.dtype if str(dtype) == "auto" else dtype
-        model = cls(loaded.config, dtype=dtype, weights=loaded.weights)  # type: ignore[call-arg]  # of the backend's
+        model = cls.built(loaded.config, dtype, loaded.weights, **options)
         loaded.check_unchanged()
         return model
+
+    @classmethod
+    def built(cls, config: Any, dtype: Any, weights: Weights) -> Any:
+        """What `from_pretrained` returns. A backend's keyword arguments of this are keywords of `from_pretrained`."""
+        return cls(config, dtype=dtype, weights=weights)  # type: ignore[call-arg]  # of the backend's
+
+    @classmethod
+    def keywords_of_backend(cls) -> tuple[str, ...]:
+        """The keywords that `from_pretrained` hands on to `built`."""
+        parameters = signature(cls.built).parameters.values()
+        return tuple(parameter.name for parameter in parameters if parameter.kind is Parameter.KEYWORD_ONLY)
+
+    @classmethod
+    def as_arrays(cls, state_dict: Mapping[str, Any]) -> Weights:
+        """A state dict of the backend as arrays in the layout of checkpoints."""
+        return state_dict
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE

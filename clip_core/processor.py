@@ -2,18 +2,21 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from clip_core.batch import BatchFeature
-from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import InputError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, is_image
 from clip_core.image.options import ChannelStatistic, Size
-from clip_core.image.processor import CLIPImageProcessor
+from clip_core.image.processor import OPTION_NAMES, CLIPImageProcessor
+from clip_core.loading_options import sort_keywords
 from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
-from clip_core.tokenizer.surface import Tokenizer
+from clip_core.tokenizer.surface import SETTING_NAMES, Tokenizer
+
+_PARTS = (OPTION_NAMES, SETTING_NAMES)
 
 
 class CLIPProcessor:
@@ -184,40 +187,35 @@ class CLIPProcessor:
 
     @classmethod
     def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        use_fast: bool = False,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
+        cls, name_or_path: str | os.PathLike[str] | None = None, *, use_fast: bool | None = None, **keywords: Any
     ) -> Self:
         """Load both parts from a checkpoint directory or name.
 
         Args:
             use_fast: take `CLIPTokenizerFast`. The default is `CLIPTokenizer`, which equals OpenAI's on every text.
+            keywords: where to look for the checkpoint, as of `clip_core.loading_options.Location`, and what the parts'
+                own `from_pretrained` take.
 
         Raises:
             CheckpointNotFoundError: no such directory or name, or a file is missing in it.
             CheckpointFormatError: a file in it is corrupt.
             MissingExtraError: `use_fast=True` without the `tokenizers` package.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        directory = resolve_checkpoint(
-            name_or_path,
-            part="processor",
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        return cls.from_directory(directory, use_fast=use_fast)
+        own = (*OPTION_NAMES, *SETTING_NAMES)
+        given = sort_keywords(f"{cls.__name__}.from_pretrained", name_or_path, keywords, own)
+        directory = given.location.directory(given.name, "processor")
+        return cls.from_directory(directory, use_fast=bool(use_fast), given=given.own)
 
     @classmethod
-    def from_directory(cls, directory: Path, *, use_fast: bool = False) -> Self:
-        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
+    def from_directory(cls, directory: Path, *, use_fast: bool = False, given: Mapping[str, Any] | None = None) -> Self:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already; what is `given` wins."""
         tokenizer_class = CLIPTokenizerFast if use_fast else CLIPTokenizer
-        return cls(CLIPImageProcessor.from_directory(directory), tokenizer_class.from_directory(directory))
+        options, settings = ({n: v for n, v in (given or {}).items() if n in names} for names in _PARTS)
+        return cls(
+            CLIPImageProcessor.from_directory(directory, options),
+            tokenizer_class.from_directory(directory, settings),
+        )
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
         """Write the files of both parts and return their paths; transformers reads them too."""

@@ -140,30 +140,9 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
             yield owner, leaf, drawn.transpose(permutation(AXES[spec.kind], axes))
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        config: Any = None,
-        dtype: Any = None,
-        precision: Any = "highest",
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-    ) -> Self:
-        """As `PretrainedModel.from_pretrained`, with the ``precision`` of the constructor."""
-        model = super().from_pretrained(
-            name_or_path,
-            config=config,
-            dtype=dtype,
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        model.set_attributes(precision=jax_precision(precision))
-        return model
+    def built(cls, config: Any, dtype: Any, weights: Weights, *, precision: Any = "highest") -> Any:
+        """As `PretrainedModel.built`, with the ``precision`` of the constructor."""
+        return cls(config, dtype=dtype, weights=weights, precision=precision)
 
     def save_pretrained(
         self,

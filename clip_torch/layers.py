@@ -103,6 +103,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.dropout_rate = config.attention_dropout
+        self.fused_attention = True
         self.q_proj = linear(config.hidden_size, config.hidden_size)
         self.k_proj = linear(config.hidden_size, config.hidden_size)
         self.v_proj = linear(config.hidden_size, config.hidden_size)
@@ -113,22 +114,23 @@ class Attention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
-        Without ``output_attentions`` torch's fused attention is used; both ways differ by rounding only.
+        Without ``output_attentions`` torch's fused attention is used, unless `fused_attention` is switched off; both
+        ways differ by rounding only.
         """
         query = self.split_heads(self.q_proj(hidden_states))
         key = self.split_heads(self.k_proj(hidden_states))
         value = self.split_heads(self.v_proj(hidden_states))
         dropout_rate = self.dropout_rate if self.training else 0.0
-        if output_attentions:
+        weights = None
+        if output_attentions or not self.fused_attention:
             weights = self.attention_weights(query, key, attention_mask)
             context = F.dropout(weights, dropout_rate) @ value  # [batch, head, query, head_dim]
         else:
-            weights = None
             context = F.scaled_dot_product_attention(  # [batch, head, query, head_dim]
                 query, key, value, attn_mask=attention_mask, dropout_p=dropout_rate, scale=self.head_dim**-0.5
             )
         context = context.transpose(1, 2).flatten(2)  # [batch, token, hidden]
-        return self.out_proj(context), weights
+        return self.out_proj(context), weights if output_attentions else None
 
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""

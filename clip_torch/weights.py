@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from os import PathLike
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, save_checkpoint
-from clip_core.errors import InputTypeError
+from clip_core.errors import InputError, InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
+from clip_torch.layers import Attention
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -50,6 +52,29 @@ def torch_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     if name not in ("float32", "bfloat16", "float16", "float64"):
         raise InputTypeError(f"dtype: expected float32, bfloat16, float16 or float64, got {dtype!r}.")
     return getattr(torch, name)
+
+
+def device_of(device_map: Any) -> torch.device:
+    """The device that a ``device_map`` of transformers names.
+
+    Raises:
+        InputTypeError: it names none, or more than one.
+        InputError: a device that is not there, or that holds no values.
+    """
+    wanted = device_map[""] if isinstance(device_map, Mapping) and set(device_map) == {""} else device_map
+    if wanted == "auto":
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    advice = "A CLIP lies on one device: 'cpu', 'cuda', 'cuda:1', a torch.device, a number, {'': device} or 'auto'."
+    if isinstance(wanted, bool) or not isinstance(wanted, str | int | torch.device):
+        raise InputTypeError(f"device_map: expected one device, got {device_map!r:.80}. {advice}")
+    try:
+        device = torch.device(wanted)
+        there = torch.empty((), device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device_map: got {device_map!r:.80}: {str(error).splitlines()[0]} {advice}") from error
+    if there.type == "meta":
+        raise InputError("device_map: 'meta' holds no weights. Say: with torch.device('meta'): Model(config).")
+    return device
 
 
 class CLIPPreTrainedModel(PretrainedModel, nn.Module):
@@ -86,8 +111,53 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
             setattr(owner, leaf, nn.Parameter(to_tensor(value).to(device, dtype)))
 
     @classmethod
-    def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None) -> Self:
-        return super().from_directory(directory, config=config, dtype=dtype).eval()
+    def built(
+        cls,
+        config: Any,
+        dtype: Any,
+        weights: Weights,
+        *,
+        device_map: Any = None,
+        attn_implementation: str | None = None,
+    ) -> Any:
+        """As `PretrainedModel.built`.
+
+        Args:
+            device_map: the one device of the model: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or another name, a
+                `torch.device`, the number of an accelerator, ``{"": device}``, or ``"auto"``, the accelerator if there
+                is one. torch's default device unless given.
+            attn_implementation: as of `set_attn_implementation`.
+        """
+        with nullcontext() if device_map is None else device_of(device_map):
+            model = cls(config, dtype=dtype, weights=weights)
+        model.set_attn_implementation(attn_implementation or "sdpa")
+        return model.eval()
+
+    @classmethod
+    def as_arrays(cls, state_dict: Mapping[str, Any]) -> Weights:
+        """A state dict of torch, or of arrays, as arrays."""
+        if not isinstance(state_dict, Mapping):
+            return state_dict
+        return {name: to_array(value) if isinstance(value, Tensor) else value for name, value in state_dict.items()}
+
+    def set_attn_implementation(self, attn_implementation: str) -> None:
+        """Chooses how attention is computed; both differ by rounding only.
+
+        Args:
+            attn_implementation: ``"sdpa"``, torch's fused attention, except in calls with ``output_attentions``, since
+                it tells no weights; or ``"eager"``, one operation after the other, always.
+
+        Raises:
+            InputError: another one.
+        """
+        if attn_implementation not in ("sdpa", "eager"):
+            raise InputError(
+                f"attn_implementation: expected 'sdpa' or 'eager', got {attn_implementation!r:.60}. "
+                "'sdpa' uses flash kernels where torch has them for device, dtype and mask."
+            )
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.fused_attention = attn_implementation == "sdpa"
 
     def save_pretrained(
         self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE

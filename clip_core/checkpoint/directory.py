@@ -26,7 +26,14 @@ from clip_core.checkpoint.sources import Fingerprints, SourceFile, changed
 from clip_core.checkpoint.switch import JOURNAL, FileSwitch, finish_switch, is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
-from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE, WEIGHTS, WeightSources, open_weights
+from clip_core.checkpoint.weight_files import (
+    ANY_WEIGHTS,
+    INDEX_FILE,
+    SINGLE_FILE,
+    WeightChoice,
+    WeightSources,
+    open_weights,
+)
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError, InputError, InputTypeError
 from clip_core.weights import Layout, match_weights, weight_specs
@@ -130,16 +137,18 @@ class LoadedCheckpoint:
         config: of the full model or of the tower that was asked for.
         weights: those of the configuration, by their names in the shared scheme, in the order of the weight table.
         sources: the files that the weights are read from.
+        unused: the names of what else is stored there, such as another tower.
     """
 
     config: Any
     weights: LazyWeights
     sources: tuple[SourceFile, ...] = ()
+    unused: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> str:
         """The dtype that most bytes of the weights have."""
-        return _common_dtype(self.weights.layout())
+        return common_dtype(self.weights.layout())
 
     def check_unchanged(self) -> None:
         """Raises `CheckpointError` if weights were written over in their file; to be called when all have been read."""
@@ -153,6 +162,8 @@ def load_checkpoint(
     *,
     projection: bool = False,
     config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig | None = None,
+    changes: Mapping[str, Any] | None = None,
+    choice: WeightChoice = ANY_WEIGHTS,
 ) -> LoadedCheckpoint:
     """Opens a checkpoint directory for a model class of any backend; no weights are read yet.
 
@@ -165,6 +176,8 @@ def load_checkpoint(
         config_class: what the model is made from; a tower takes its part of a full checkpoint.
         projection: whether a tower has its projection.
         config: used instead of the checkpoint's ``config.json``.
+        changes: fields of the configuration that shall have other values.
+        choice: which weights are read, where there are several.
 
     Raises:
         CheckpointNotFoundError, CheckpointFormatError, ConfigError: as the parts raise them.
@@ -173,24 +186,28 @@ def load_checkpoint(
     """
 
     def open_files() -> tuple[Any, WeightSources]:
-        return config_class.from_directory(directory) if config is None else config, open_weights(directory)
+        found = config_class.from_directory(directory) if config is None else config
+        return found.changed(changes or {}), open_weights(directory, choice)
 
-    config_, sources = _opened_together(directory, open_files)
+    config_, sources = _opened_together(directory, open_files, choice)
     stored = StoredWeights(directory, sources)
     specs = weight_specs(config_, projection=projection)
     names = match_weights(specs, stored.layout(), str(directory))
     weights = {spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs}
-    return LoadedCheckpoint(config_, LazyWeights(weights), tuple(sources.files.values()))
+    unused = tuple(sorted(set(stored) - set(names.values())))
+    return LoadedCheckpoint(config_, LazyWeights(weights), tuple(sources.files.values()), unused)
 
 
-def _opened_together(directory: Path, open_files: Callable[[], tuple[Any, WeightSources]]) -> tuple[Any, WeightSources]:
+def _opened_together(
+    directory: Path, open_files: Callable[[], tuple[Any, WeightSources]], choice: WeightChoice
+) -> tuple[Any, WeightSources]:
     """What ``open_files`` gives, at a moment at which all that it opens lay in the directory.
 
     A save could come between the first file and the last: then they are opened once more. No file can come back
     unnoticed, for an inode that is open is given to no other file.
     """
     for attempt in range(_ATTEMPTS):
-        seen = Fingerprints(directory / name for name in (JOURNAL, CONFIG_FILE, *WEIGHTS))
+        seen = Fingerprints(directory / name for name in (JOURNAL, CONFIG_FILE, *choice.names))
         try:
             config, sources = open_files()
         except CLIPError:
@@ -246,7 +263,7 @@ def config_text(config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, architec
         architecture: name of the model's class in transformers (the PyTorch one).
         layout: dtype and shape of the weights.
     """
-    described = {**config.to_dict(), "architectures": [architecture], "dtype": _common_dtype(layout)}
+    described = {**config.to_dict(), "architectures": [architecture], "dtype": common_dtype(layout)}
     described.pop("torch_dtype", None)
     return json.dumps(described, indent=2, sort_keys=True) + "\n"
 
@@ -298,7 +315,7 @@ def parse_size(size: int | str) -> int:
     return parsed
 
 
-def _common_dtype(layout: Layout) -> str:
+def common_dtype(layout: Layout) -> str:
     """The dtype that most bytes have, as ``config.json`` names it."""
     sizes: defaultdict[str, int] = defaultdict(int)
     for dtype, shape in layout.values():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from clip_core.checkpoint.files import read_json
-from clip_core.checkpoint.weight_files import missing_shards
+from clip_core.checkpoint.weight_files import ANY_WEIGHTS, WeightChoice, missing_shards
 from clip_core.errors import CheckpointError, CheckpointNotFoundError, MissingExtraError
 
 Part = Literal["config", "tokenizer", "image_processor", "processor", "weights", "weights and processor", "everything"]
@@ -54,13 +54,9 @@ class WeightForm:
     companions: Mapping[Part, Alternatives] = field(default_factory=lambda: FILES_OF_PARTS)
 
 
-_OWN_FORMS = (
-    WeightForm("model.safetensors"),
-    WeightForm("model.safetensors.index.json", ("model-*.safetensors",)),
-    WeightForm("pytorch_model.bin"),
-    WeightForm("pytorch_model.bin.index.json", ("pytorch_model-*.bin",)),
-)
-"""In this order: what comes later is downloaded only where a repository has nothing of what comes before."""
+def _own_forms(choice: WeightChoice) -> tuple[WeightForm, ...]:
+    """In this order: what comes later is downloaded only where a repository has nothing of what comes before."""
+    return tuple(WeightForm(name, choice.shards(name) if name.endswith(".json") else ()) for name in choice.names)
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,8 @@ class Repository:
         cache: where the cache is.
         subfolder: a folder inside the repository, or nothing.
         foreign: forms of weights that serve after Triclip's own.
+        choice: which of Triclip's own serve.
+        token: for the hub, as of its own library.
     """
 
     name: str
@@ -79,11 +77,13 @@ class Repository:
     cache: Path
     subfolder: str
     foreign: Sequence[WeightForm]
+    choice: WeightChoice = ANY_WEIGHTS
+    token: str | bool | None = None
 
     @property
     def forms(self) -> tuple[WeightForm, ...]:
         """All forms of weights that serve, the preferred ones first."""
-        return (*_OWN_FORMS, *self.foreign)
+        return (*_own_forms(self.choice), *self.foreign)
 
     @property
     def snapshot(self) -> Path:
@@ -132,6 +132,8 @@ class Repository:
 
     def why(self, missing: Sequence[str]) -> str:
         """Why a download is needed."""
+        if not missing:
+            return "to be downloaded again into"
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         return f"without {', '.join(missing[:5])}{more} in" if self.snapshot.is_dir() else "not in"
 
@@ -146,6 +148,8 @@ class Repository:
     def download(self, part: Part, missing: Sequence[str]) -> Path:
         """The snapshot, with all small files, and the first form of weights there is if weights are wanted and missing.
 
+        Without anything missing, all that is wanted is downloaded once more.
+
         What the repository turns out not to have is remembered, as the hub's own library does it.
         """
         try:
@@ -154,11 +158,18 @@ class Repository:
             where = f"{self.name!r} is no directory here and {self.why(missing)} the cache {self.cache}"
             raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
         try:
-            info = model_info(self.name, revision=self.revision)
+            info = model_info(self.name, revision=self.revision, token=self.token)
             held = [file.rfilename for file in info.siblings or ()]
             wanted = self._wanted(part, held, self._folder / "snapshots" / str(info.sha))
             snapshot = Path(
-                snapshot_download(self.name, revision=self.revision, cache_dir=self.cache, allow_patterns=wanted)
+                snapshot_download(
+                    self.name,
+                    revision=self.revision,
+                    cache_dir=self.cache,
+                    allow_patterns=wanted,
+                    force_download=not missing,
+                    token=self.token,
+                )
             )
             lost = [name for name in wanted if not (snapshot / name).is_file()]
             if snapshot.name != info.sha or lost:  # it gives what the cache has where the hub stops to answer

@@ -15,6 +15,7 @@ from os import PathLike
 from pathlib import Path
 
 from clip_core.checkpoint.hub_cache import Part, Repository, WeightForm
+from clip_core.checkpoint.weight_files import ANY_WEIGHTS, WeightChoice
 from clip_core.errors import CheckpointNotFoundError
 
 EMBEDDED_NAME = "triclip-emoji"
@@ -31,6 +32,9 @@ def resolve_checkpoint(
     revision: str = "main",
     cache_dir: str | PathLike[str] | None = None,
     local_files_only: bool = False,
+    choice: WeightChoice = ANY_WEIGHTS,
+    force_download: bool = False,
+    token: str | bool | None = None,
 ) -> Path:
     """The directory that holds a checkpoint.
 
@@ -43,6 +47,9 @@ def resolve_checkpoint(
         revision: branch, tag or commit of a repository.
         cache_dir: where the Hugging Face cache is; ``$HF_HUB_CACHE``, ``$HF_HOME/hub`` or its default place otherwise.
         local_files_only: never download (also when ``HF_HUB_OFFLINE=1``).
+        choice: which of Triclip's own forms of weights serve.
+        force_download: download what is wanted of a repository, though the cache has it.
+        token: for the hub: a token, ``True`` for the stored one, ``False`` for none.
 
     Raises:
         CheckpointNotFoundError: nothing under that name, or not all that is wanted, and it cannot be downloaded; the
@@ -53,9 +60,10 @@ def resolve_checkpoint(
     if directory is None:
         cache = _cache_directory(cache_dir)
         name, within = os.fspath(name_or_path), subfolder.strip("/")
-        repository = Repository(name, revision, cache, within, foreign_weights)
-        directory, missing = repository.snapshot, repository.missing(part)
-        if missing:
+        repository = Repository(name, revision, cache, within, foreign_weights, choice, token)
+        missing = [] if force_download else repository.missing(part)
+        directory = repository.snapshot
+        if missing or force_download:
             repository.refuse_offline(missing, local_files_only)
             directory = repository.download(part, missing)
     directory = directory / subfolder

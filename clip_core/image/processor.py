@@ -17,7 +17,6 @@ from PIL import Image
 
 from clip_core.batch import BatchFeature
 from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
-from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, Pixels, errors_naming, flatten_images, infer_layout
 from clip_core.image.options import (
@@ -34,12 +33,14 @@ from clip_core.image.options import (
 )
 from clip_core.image.pipeline import CROP_ROUNDING, transform
 from clip_core.image.transforms import crop_array, normalize, rescale, resize_array, to_layout
+from clip_core.loading_options import sort_keywords
 
 FILE_NAME = "preprocessor_config.json"
 NESTED_FILE_NAME = "processor_config.json"  # transformers 5 nests the image processor's options in here
 BICUBIC = int(Image.Resampling.BICUBIC)
 
-_OPTION_NAMES = tuple(field.name for field in dataclasses.fields(ImageOptions))
+OPTION_NAMES = tuple(field.name for field in dataclasses.fields(ImageOptions))
+"""The options, which are attributes and keywords."""
 
 
 class CLIPImageProcessor:
@@ -120,7 +121,7 @@ class CLIPImageProcessor:
             do_convert_rgb=do_convert_rgb,
             profile=profile,
         )
-        for name in _OPTION_NAMES:
+        for name in OPTION_NAMES:
             setattr(self, name, getattr(options, name))
         self._other_keys: dict[str, Any] = {}  # of a preprocessor_config.json written by someone else
 
@@ -240,68 +241,34 @@ class CLIPImageProcessor:
         return to_layout(normalize(image, mean, std, layout), target, layout)
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | os.PathLike[str],
-        *,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        do_resize: bool | None = None,
-        size: Size | None = None,
-        resample: int | None = None,
-        do_center_crop: bool | None = None,
-        crop_size: Size | None = None,
-        do_rescale: bool | None = None,
-        rescale_factor: float | None = None,
-        do_normalize: bool | None = None,
-        image_mean: ChannelStatistic | None = None,
-        image_std: ChannelStatistic | None = None,
-        do_convert_rgb: bool | None = None,
-        profile: Profile | None = None,
-    ) -> Self:
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str] | None = None, **keywords: Any) -> Self:
         """Read the options from a checkpoint directory or name, or from a JSON file; those given here win.
+
+        Args:
+            keywords: the options by the names of the attributes, and where to look for the checkpoint, as of
+                `clip_core.loading_options.Location`. `use_fast` changes nothing: there is this one transform.
 
         Raises:
             CheckpointNotFoundError: no such directory or name, or no `preprocessor_config.json` in it.
             CheckpointFormatError: the file is not a JSON object.
             ConfigError: its values describe no transform, or it was written for another image processor.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        given = {
-            "do_resize": do_resize,
-            "size": size,
-            "resample": resample,
-            "do_center_crop": do_center_crop,
-            "crop_size": crop_size,
-            "do_rescale": do_rescale,
-            "rescale_factor": rescale_factor,
-            "do_normalize": do_normalize,
-            "image_mean": image_mean,
-            "image_std": image_std,
-            "do_convert_rgb": do_convert_rgb,
-            "profile": profile,
-        }
-        path = Path(name_or_path)
+        given = sort_keywords(f"{cls.__name__}.from_pretrained", name_or_path, keywords, (*OPTION_NAMES, "use_fast"))
+        path = Path(given.name)
         if not path.is_file():
-            path = _options_file(
-                resolve_checkpoint(
-                    name_or_path,
-                    part="image_processor",
-                    subfolder=subfolder,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    local_files_only=local_files_only,
-                )
-            )
-        return cls.from_dict(
-            {**_read_options(path), **{name: value for name, value in given.items() if value is not None}}
-        )
+            path = _options_file(given.location.directory(given.name, "image_processor"))
+        return cls._read(path, {name: value for name, value in given.own.items() if name != "use_fast"})
 
     @classmethod
-    def from_directory(cls, directory: Path) -> Self:
-        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
-        return cls.from_dict(_read_options(_options_file(directory)))
+    def from_directory(cls, directory: Path, given: Mapping[str, Any] | None = None) -> Self:
+        """Like `from_pretrained`, for a checkpoint directory that has been found already; `given` options win."""
+        return cls._read(_options_file(directory), given or {})
+
+    @classmethod
+    def _read(cls, path: Path, given: Mapping[str, Any]) -> Self:
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return cls.from_dict({**_read_options(path), **chosen})
 
     @classmethod
     def from_dict(cls, image_processor_dict: Mapping[str, Any]) -> Self:
@@ -314,7 +281,7 @@ class CLIPImageProcessor:
                 "images in another way. If this transform is meant after all, remove that key"
             )
         given = {name: value for name, value in image_processor_dict.items() if value is not None}
-        mine = {name: given.pop(name) for name in (*_OPTION_NAMES, "use_square_size") if name in given}
+        mine = {name: given.pop(name) for name in (*OPTION_NAMES, "use_square_size") if name in given}
         processor = cls(**mine)
         processor._other_keys = {
             name: value
@@ -355,7 +322,7 @@ class CLIPImageProcessor:
     def _options(self, overrides: Mapping[str, Any]) -> ImageOptions:
         """The attributes, which anybody may have assigned to, and what this call overrides, checked."""
         return ImageOptions(
-            **{name: getattr(self, name) if overrides.get(name) is None else overrides[name] for name in _OPTION_NAMES}
+            **{name: getattr(self, name) if overrides.get(name) is None else overrides[name] for name in OPTION_NAMES}
         )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from clip_core.batch import BatchEncoding
-from clip_core.checkpoint.locating import resolve_checkpoint
-from clip_core.errors import InputError
+from clip_core.errors import InputError, InputTypeError
+from clip_core.loading_options import sort_keywords
 from clip_core.tokenizer.bpe import MERGE_COUNT, builtin_table
 from clip_core.tokenizer.conversion import TokenConversion
 from clip_core.tokenizer.files import read_settings, table_arguments, write_settings, write_table
@@ -32,6 +32,13 @@ from clip_core.tokenizer.rows import (
     warn_of_long_rows,
 )
 from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH
+
+SETTING_NAMES = (
+    *("unk_token", "bos_token", "eos_token", "pad_token", "additional_special_tokens"),
+    *("model_max_length", "max_length", "padding_side", "truncation_side"),
+    *("clean_up_tokenization_spaces", "allow_special_in_text", "errors"),
+)
+"""The keywords of `from_pretrained` that are settings."""
 
 
 class Tokenizer(TokenConversion):
@@ -237,50 +244,22 @@ class Tokenizer(TokenConversion):
         return cls(**arguments | {"model_max_length": model_max_length})
 
     @classmethod
-    def from_pretrained(
-        cls,
-        name_or_path: str | PathLike[str],
-        *,
-        subfolder: str = "",
-        revision: str = "main",
-        cache_dir: str | PathLike[str] | None = None,
-        local_files_only: bool = False,
-        unk_token: str | None = None,
-        bos_token: str | None = None,
-        eos_token: str | None = None,
-        pad_token: str | None = None,
-        model_max_length: int | None = None,
-        padding_side: str | None = None,
-        truncation_side: str | None = None,
-        clean_up_tokenization_spaces: bool | None = None,
-        allow_special_in_text: bool | None = None,
-    ) -> Self:
+    def from_pretrained(cls, name_or_path: str | PathLike[str] | None = None, **keywords: Any) -> Self:
         """Load from a checkpoint directory or name; settings given here win over those in its files.
+
+        Args:
+            keywords: settings by their names in the constructor (`SETTING_NAMES`), and where to look for the
+                checkpoint, as of `clip_core.loading_options.Location`. `max_length` is another name of
+                `model_max_length`. `use_fast` changes nothing: the class says which tokenizer it is.
 
         Raises:
             CheckpointNotFoundError: no such checkpoint, or it has no tokenizer.
             CheckpointFormatError: a file of it is cut or corrupt.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        directory = resolve_checkpoint(
-            name_or_path,
-            part="tokenizer",
-            subfolder=subfolder,
-            revision=revision,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
-        given = {
-            "unk_token": unk_token,
-            "bos_token": bos_token,
-            "eos_token": eos_token,
-            "pad_token": pad_token,
-            "model_max_length": model_max_length,
-            "padding_side": padding_side,
-            "truncation_side": truncation_side,
-            "clean_up_tokenization_spaces": clean_up_tokenization_spaces,
-            "allow_special_in_text": allow_special_in_text,
-        }
-        return cls.from_directory(directory, {name: value for name, value in given.items() if value is not None})
+        given = sort_keywords(f"{cls.__name__}.from_pretrained", name_or_path, keywords, (*SETTING_NAMES, "use_fast"))
+        directory = given.location.directory(given.name, "tokenizer")
+        return cls.from_directory(directory, {name: value for name, value in given.own.items() if name != "use_fast"})
 
     @classmethod
     def from_directory(cls, directory: Path, given: Mapping[str, Any] | None = None) -> Self:
@@ -291,7 +270,12 @@ class Tokenizer(TokenConversion):
             CheckpointFormatError: a file of it is cut or corrupt.
         """
         settings, added = read_settings(directory)
-        arguments = table_arguments(directory, cls.is_fast) | settings.arguments() | dict(given or {})
+        chosen = {name: value for name, value in (given or {}).items() if value is not None}
+        if "max_length" in chosen:
+            length = chosen.pop("max_length")
+            if chosen.setdefault("model_max_length", length) != length:
+                raise InputTypeError("got max_length and model_max_length, which are one; pass model_max_length")
+        arguments = table_arguments(directory, cls.is_fast) | settings.arguments() | chosen
         tokenizer = cls(**arguments)
         tokenizer._table.restore(added)
         return tokenizer

@@ -61,7 +61,7 @@ def test_a_half_filled_cache_never_gets_clip_s_own_preprocessor(in_format, tmp_p
         CLIPImageProcessor(size=28, crop_size=28, image_mean=[0.5] * 3).save_pretrained(snapshot)
         return str(snapshot)
 
-    hub = SimpleNamespace(model_info=lambda name, revision: info, snapshot_download=snapshot_download)
+    hub = SimpleNamespace(model_info=lambda name, **_: info, snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

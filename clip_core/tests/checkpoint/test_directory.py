@@ -126,10 +126,10 @@ def test_a_save_between_two_files_makes_no_mixture(tmp_path, monkeypatch, size, 
     module = directory if before == "open_weights" else files_of_weights
     original, saved = getattr(module, before), []
 
-    def save_first(path):
+    def save_first(path, *choice):
         if not saved:
             saved.append(save_other(tmp_path, max_shard_size=size))
-        return original(path)
+        return original(path, *choice)
 
     monkeypatch.setattr(module, before, save_first)
     loaded = load_checkpoint(tmp_path, CLIPConfig)
@@ -142,9 +142,9 @@ def test_a_checkpoint_that_never_rests_is_an_error(tmp_path, monkeypatch):
     save(tmp_path)
     original = directory.open_weights
 
-    def save_always(path):
+    def save_always(path, choice):
         save(tmp_path)
-        return original(path)
+        return original(path, choice)
 
     monkeypatch.setattr(directory, "open_weights", save_always)
     monkeypatch.setattr(directory, "_PAUSE", 0)

@@ -9,6 +9,7 @@ import pytest
 
 from clip_core.checkpoint.hub_cache import WeightForm
 from clip_core.checkpoint.locating import resolve_checkpoint
+from clip_core.checkpoint.weight_files import WeightChoice
 from clip_core.errors import CheckpointNotFoundError, MissingExtraError
 
 
@@ -123,12 +124,13 @@ def test_what_can_be_no_name_is_a_missing_directory():
 
 @pytest.fixture
 def remote(tmp_path, monkeypatch):
-    """A stand-in for ``huggingface_hub``; gives the files that its repository has, and the patterns of each request."""
-    files, asked, stopped = ["config.json", "vocab.json", "flax_model.msgpack"], [], []
+    """A stand-in for ``huggingface_hub``: the files of its repository, the patterns and the rest of each request."""
+    files, asked, stopped, how = ["config.json", "vocab.json", "flax_model.msgpack"], [], [], []
     snapshot = tmp_path / "models--a--b" / "snapshots" / "c0ffee"
 
-    def snapshot_download(name, *, revision, cache_dir, allow_patterns):
+    def snapshot_download(name, *, revision, cache_dir, allow_patterns, force_download, token):
         asked.append(allow_patterns)
+        how.append({"force_download": force_download, "token": token})
         for file in () if stopped else files:
             if not (snapshot / file).exists() and any(fnmatch(file, pattern) for pattern in allow_patterns):
                 (snapshot / file).parent.mkdir(parents=True, exist_ok=True)
@@ -137,14 +139,14 @@ def remote(tmp_path, monkeypatch):
         (tmp_path / "models--a--b" / "refs" / revision).write_text("c0ffee")
         return str(snapshot)
 
-    def model_info(name, *, revision):
+    def model_info(name, *, revision, token):
         return SimpleNamespace(sha="c0ffee", siblings=[SimpleNamespace(rfilename=file) for file in files])
 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     hub = SimpleNamespace(model_info=model_info, snapshot_download=snapshot_download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    return SimpleNamespace(files=files, asked=asked, stopped=stopped)
+    return SimpleNamespace(files=files, asked=asked, stopped=stopped, how=how)
 
 
 def downloaded(directory):
@@ -156,6 +158,31 @@ def test_safetensors_are_preferred(remote, also):
     files = remote.files
     files += ["model.safetensors", *also]
     assert downloaded(resolve_checkpoint("a/b", part="weights")) == ["config.json", "model.safetensors", "vocab.json"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (WeightChoice(variant="fp16"), ["model.fp16.safetensors"]),
+        (WeightChoice(use_safetensors=False), ["pytorch_model.bin"]),
+        (WeightChoice(variant="fp16", use_safetensors=False), []),
+    ],
+)
+def test_of_several_weights_the_chosen_ones_are_downloaded(remote, choice, expected):
+    remote.files.extend(["model.safetensors", "model.fp16.safetensors", "pytorch_model.bin"])
+    found = downloaded(resolve_checkpoint("a/b", part="weights", choice=choice))
+    assert found == ["config.json", *expected, "vocab.json"]
+
+
+def test_a_forced_download_asks_the_hub_again_with_the_token(remote, monkeypatch):
+    resolve_checkpoint("a/b", token="hf_secret")
+    resolve_checkpoint("a/b")
+    assert remote.how == [{"force_download": False, "token": "hf_secret"}]
+    resolve_checkpoint("a/b", force_download=True)
+    assert remote.how[1:] == [{"force_download": True, "token": None}]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CheckpointNotFoundError, match="to be downloaded again into the local cache .* switched off"):
+        resolve_checkpoint("a/b", force_download=True)
 
 
 def test_pytorch_weights_are_downloaded_where_there_is_nothing_else(remote):

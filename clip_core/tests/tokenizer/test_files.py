@@ -79,7 +79,7 @@ def test_arguments_win_over_files(tmp_path):
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_directory_that_is_known_is_not_looked_up_again(kind, tmp_path, monkeypatch):
     kind.from_merges(77).save_pretrained(tmp_path)
-    monkeypatch.delattr("clip_core.tokenizer.surface.resolve_checkpoint")
+    monkeypatch.delattr("clip_core.loading_options.resolve_checkpoint")
     loaded = kind.from_directory(tmp_path, {"model_max_length": 5})
     assert (len(loaded), loaded.model_max_length) == (591, 5)
     with pytest.raises(CheckpointNotFoundError, match=r"vocab\.json: no such file"):
