@@ -77,7 +77,7 @@ REFUSED: Mapping[str, str] = {
     "generation_config": "CLIP generates no text.",
     "num_labels": "CLIP has no classification head; triclip classifies with texts as labels.",
 }
-"""Keywords that are errors unless ``None`` or ``False``, and what to do instead; what a class has itself goes before."""
+"""Keywords that are errors unless ``None`` or ``False``, and what to do instead, for classes that have them not."""
 
 
 @dataclass(frozen=True, kw_only=True)
