@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError
+from clip_flax.compilation import call_block
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -219,6 +220,9 @@ class EncoderLayer(nnx.Module):
         return hidden_states, weights
 
 
+BLOCK_PARTS = (EncoderLayer, Attention, MLP)
+
+
 class Encoder(nnx.Module):
     """The stack of blocks."""
 
@@ -236,12 +240,13 @@ class Encoder(nnx.Module):
     ) -> tuple[Array, tuple[Array, ...] | None, tuple[Array, ...] | None]:
         """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
         all_hidden_states, all_attentions = [hidden_states], []
-        call = EncoderLayer.__call__
-        if self.gradient_checkpointing:
-            call = nnx.remat(call, static_argnums=(3,))  # output_attentions
         for index, layer in enumerate(self.layers):
             layer_rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
-            hidden_states, weights = call(layer, hidden_states, attention_mask, output_attentions, layer_rng)
+            inputs = hidden_states, attention_mask, output_attentions, layer_rng
+            if self.gradient_checkpointing:
+                hidden_states, weights = nnx.remat(type(layer).__call__, static_argnums=(3,))(layer, *inputs)
+            else:
+                hidden_states, weights = call_block(BLOCK_PARTS, layer, *inputs)
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
         return (

@@ -119,7 +119,10 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 }
 
 
-EXTRA_FILES = {"clip_tf": {"layer_state"}}  # what .keras files keep of layers; the others have no such files
+EXTRA_FILES = {  # file -> reason
+    "clip_tf": {"layer_state": "what .keras files keep of layers; the others have no such files"},
+    "clip_flax": {"compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself"},
+}
 
 
 def outline(package):
