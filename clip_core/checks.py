@@ -19,6 +19,9 @@ from clip_core.errors import InputError, InputTypeError
 LEGACY_EOS_TOKEN_ID = 2
 """This ``eos_token_id`` of early configurations means: a text ends at its largest id."""
 
+MAX_NORMALISED = 20.0
+"""Pixels of which none is negative and one is larger than this are not normalised, whatever mean and deviation."""
+
 Sizes = tuple[int | None, ...]
 """A shape; ``None`` where it is not known before the graph runs."""
 
@@ -55,6 +58,7 @@ def validate_inputs(
     if pixel_values is not None and isinstance(vision, CLIPVisionConfig):
         pixels = np.asarray(pixel_values)
         check_pixel_input(pixels.shape, str(pixels.dtype), vision, interpolate_pos_encoding)
+        check_pixel_values(pixels)
         odd = np.flatnonzero(~np.isfinite(pixels).all(axis=(1, 2, 3)))
         if odd.size:
             raise InputError(
@@ -72,9 +76,14 @@ def check_text_input(
     """Checks shapes and dtype of ``input_ids``, ``attention_mask`` and ``position_ids``, all ``[batch, token]``.
 
     Raises:
-        InputTypeError: ids are not integers.
+        InputTypeError: ids are not integers, among them texts.
         InputError: a wrong number of axes, too many tokens, or shapes that do not agree.
     """
+    if ids_dtype.startswith(("str", "<U", ">U", "object")):
+        raise InputTypeError(
+            f"input_ids: expected the ids of a tokenizer, got texts ({ids_dtype}). Tokenize them first: "
+            "CLIPProcessor(...)(text=texts, padding=True), and pass what it returns."
+        )
     if "int" not in ids_dtype:
         raise InputTypeError(f"input_ids: expected integers, got {ids_dtype}. Pass the tokenizer's ids unchanged.")
     if len(ids_shape) != 2:
@@ -173,6 +182,23 @@ def check_pixel_input(shape: Sizes, dtype: str, config: CLIPVisionConfig, interp
     if any(side is not None and side < patch for side in (height, width)):
         raise InputError(
             f"pixel_values: expected at least one patch of {patch} pixels, got {height} x {width}. Enlarge the images."
+        )
+
+
+def check_pixel_values(pixels: NDArray[Any] | None) -> None:
+    """Checks ``pixel_values`` that are given as a host array (``None``: absent, or not to be looked at).
+
+    Raises:
+        InputError: they are brightnesses from 0 to 255. Normalised ones lie around 0: with the mean and deviation of
+            CLIP's processor from -1.8 to 2.2.
+    """
+    if pixels is None or not pixels.size:
+        return
+    lowest, highest = float(pixels.min()), float(pixels.max())
+    if lowest >= 0 and highest > MAX_NORMALISED:
+        raise InputError(
+            f"pixel_values: expected numbers around 0, got {lowest:g} to {highest:g}, as of pixels that are not "
+            "normalised. Prepare images with CLIPImageProcessor, which divides by 255 and normalises."
         )
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from clip_core.checks import check_pixel_input
+from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
@@ -18,6 +18,7 @@ from clip_flax.layers import (
     NoRngs,
     default,
     embedding,
+    host_values,
     layer_norm,
     linear,
     no_weight,
@@ -94,6 +95,7 @@ class VisionTransformer(nnx.Module):
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
+        check_pixel_values(host_values(pixel_values))
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.pre_layrnorm(self.embeddings(pixel_values)),
             None,

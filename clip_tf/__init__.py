@@ -18,6 +18,7 @@ if keras.backend.backend() != "tensorflow":
         "environment variable KERAS_BACKEND=tensorflow before Keras is imported, or use clip_torch or clip_flax."
     )
 
+import clip_tf.batches  # noqa: F401 - registers what the processor returns
 from clip_tf.model import TFCLIPModel, contrastive_loss
 from clip_tf.text import TFCLIPTextModel, TFCLIPTextModelWithProjection
 from clip_tf.vision import TFCLIPVisionModel, TFCLIPVisionModelWithProjection

@@ -9,12 +9,22 @@ import tensorflow as tf
 from keras import ops
 from tensorflow import Tensor
 
-from clip_core.checks import check_pixel_input
+from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_tf.layers import Encoder, default, embedding, layer_norm, linear, plain_errors, tensor_input, wide
+from clip_tf.layers import (
+    Encoder,
+    default,
+    embedding,
+    host_values,
+    layer_norm,
+    linear,
+    plain_errors,
+    tensor_input,
+    wide,
+)
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -102,6 +112,7 @@ class VisionTransformer(keras.layers.Layer):
         pixel_values = tensor_input("pixel_values", pixel_values)
         with plain_errors():
             check_pixel_input(tuple(pixel_values.shape), pixel_values.dtype.name, self.config, interpolate_pos_encoding)
+            check_pixel_values(host_values(pixel_values))
         if not interpolate_pos_encoding:  # sizes that a graph left open are checked when it runs
             size = self.config.image_size
             pixel_values = tf.ensure_shape(pixel_values, (None, self.config.num_channels, size, size))

@@ -10,7 +10,6 @@ from os import PathLike
 from typing import Any, Self
 
 import keras
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
+from clip_tf.data import check_arrays
 from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
 
 
@@ -136,19 +136,12 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         return super().__call__(**named)
 
     def check_data(self, arguments: dict[str, Any]) -> None:
-        """Checks the texts in the arguments of `fit` and its like, if they are arrays or tensors in host memory.
+        """Checks texts and pixels in the arguments of `fit` and its like, if they are arrays or lie in host memory.
 
         Raises:
-            InputError, InputTypeError: shapes, dtypes or values that the text tower cannot take.
+            InputError, InputTypeError: shapes, dtypes or values that the towers cannot take.
         """
-        if not hasattr(self, "text_model"):
-            return
-        x = arguments.get("x")
-        named = x if isinstance(x, dict) else {"input_ids": x}
-        given = [named.get(name) for name in ("input_ids", "attention_mask", "position_ids")]
-        ids, mask, positions = (value if isinstance(value, np.ndarray | tf.Tensor) else None for value in given)
-        if ids is not None:
-            self.text_model.check(ids, mask, positions)
+        check_arrays(self, arguments.get("x"))
 
     def held_parameters(self) -> dict[str, Any]:
         """All variables but those of metrics and of random numbers.

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clip_core.checks import check_pixel_input
+from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_torch.layers import Encoder, default, layer_norm, linear, tensor_input, wide
+from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, tensor_input, wide
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -88,6 +88,7 @@ class VisionTransformer(nn.Module):
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
+        check_pixel_values(host_values(pixel_values))
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.pre_layrnorm(self.embeddings(pixel_values)),
             None,

@@ -6,6 +6,7 @@ import pytest
 from clip_core.checks import (
     check_pair_counts,
     check_pixel_input,
+    check_pixel_values,
     check_text_input,
     check_text_values,
     validate_inputs,
@@ -145,3 +146,22 @@ def test_a_call_is_checked_whole(inputs, message):
 def test_integers_are_no_pixels():
     with pytest.raises(InputTypeError, match="pixel_values: expected floating-point"):
         validate_inputs(VISION, pixel_values=np.zeros((4, 3, 21, 21), np.uint8))
+
+
+def test_pixels_that_are_not_normalised_are_refused_dark_and_normalised_ones_pass():
+    for highest, lowest in ((19.0, 0.0), (300.0, -1.8), (2.2, -1.8), (1.0, 0.0)):
+        check_pixel_values(np.float32([[lowest, highest]]))
+    check_pixel_values(np.full((1, 3, 2, 2), np.nan, np.float32))
+    check_pixel_values(None)
+    check_pixel_values(np.zeros((0, 3, 21, 21), np.float32))
+    message = "around 0, got 0 to 255, as of pixels that are not normalised. Prepare images with CLIPImageProcessor"
+    with pytest.raises(InputError, match=message):
+        check_pixel_values(np.float32([[0, 255]]))
+    with pytest.raises(InputError, match=message):
+        validate_inputs(VISION, pixel_values=np.linspace(0, 255, 3 * 21 * 21, dtype=np.float32).reshape(1, 3, 21, 21))
+
+
+def test_texts_are_told_to_be_tokenized():
+    for dtype in ("str32", "string", "<U5", "object"):
+        with pytest.raises(InputTypeError, match="input_ids: expected the ids of a tokenizer, got texts"):
+            check_text_input((3,), dtype, None, None, TEXT)

@@ -120,7 +120,11 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 
 
 EXTRA_FILES = {  # file -> reason
-    "clip_tf": {"layer_state": "what .keras files keep of layers; the others have no such files"},
+    "clip_tf": {
+        "layer_state": "what .keras files keep of layers; the others have no such files",
+        "batches": "Keras knows no other nests than those that are registered",
+        "data": "fit and its like check arrays before they go into compiled code",
+    },
     "clip_flax": {"compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself"},
 }
 
