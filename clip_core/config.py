@@ -17,13 +17,14 @@ from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomical
 from clip_core.checkpoint.switch import finish_switch, placed
 from clip_core.errors import CheckpointFormatError, ConfigError
 from clip_core.loading_options import sort_keywords
+from clip_core.saving_options import Publishable, sort_saving_keywords
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Config:
+class _Config(Publishable):
     """What the three configurations share: JSON in and out, and the output switches that a call can override."""
 
     model_type: ClassVar[str]
@@ -137,9 +138,17 @@ class _Config:
         finish_switch(Path(json_file_path).parent)
         write_text_atomically(Path(json_file_path), self.to_json_string(use_diff))
 
-    def save_pretrained(self, save_directory: str | PathLike[str]) -> None:
-        """Writes ``config.json`` into a directory, which is made if it is not there."""
-        self.to_json_file(Path(save_directory) / "config.json", use_diff=False)
+    def save_pretrained(self, save_directory: str | PathLike[str], **keywords: Any) -> None:
+        """Writes ``config.json`` into a directory, which is made if it is not there.
+
+        Args:
+            keywords: ``push_to_hub`` and the like; see `clip_core.saving_options`.
+        """
+        directory = Path(save_directory)
+        upload = sort_saving_keywords(f"{type(self).__name__}.save_pretrained", directory, keywords)
+        self.to_json_file(directory / "config.json", use_diff=False)
+        if upload is not None:
+            upload.send(directory, ["config.json"])
 
     def _require(self, holds: bool, name: str, expected: str) -> None:
         if not holds:

@@ -187,7 +187,10 @@ def sort_keywords(
         if value is not None and value is not False:
             raise InputError(f"{call}: {name}={value!r:.60} has no meaning here. {REFUSED[name]}")
     if rest and not keep_unknown:
-        raise InputTypeError(_unknown_message(call, next(iter(rest)), own, hints or {}))
+        first = next(iter(rest))
+        if hints and first in hints:
+            raise InputTypeError(f"{call}: {first!r} is no keyword of it. {hints[first]}")
+        raise InputTypeError(unknown_message(call, first, own, (*_LOCATION, *_CHOICE, *WITHOUT_EFFECT, *REFUSED)))
     return Keywords(name_or_path, location, choice, mine, rest)
 
 
@@ -210,10 +213,8 @@ def _given(rest: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _unknown_message(call: str, name: str, own: Collection[str], hints: Mapping[str, str]) -> str:
-    if name in hints:
-        return f"{call}: {name!r} is no keyword of it. {hints[name]}"
-    known = [*own, *_LOCATION, *_CHOICE, *WITHOUT_EFFECT, *REFUSED]
-    near = difflib.get_close_matches(name, known, n=1)
+def unknown_message(call: str, name: str, own: Collection[str], others: Iterable[str]) -> str:
+    """What is wrong with a keyword that nobody knows: the nearest that there is, or the class's own."""
+    near = difflib.get_close_matches(name, [*own, *others], n=1)
     meant = f"Did you mean {near[0]!r}?" if near else f"Its own are {', '.join(sorted(own)) or 'none'}."
     return f"{call}: unknown keyword {name!r}. {meant}"

@@ -25,11 +25,14 @@ from clip_core.checkpoint.directory import (
     load_checkpoint,
     save_checkpoint,
 )
+from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
+from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weights
 from clip_core.loading_options import one_dtype, sort_keywords
+from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.schemes import Scheme
 from clip_core.weights import (
     AXES,
@@ -44,7 +47,7 @@ from clip_core.weights import (
 Weights: TypeAlias = Mapping[str, NDArray[Any]]
 
 
-class PretrainedModel:
+class PretrainedModel(Publishable):
     """Base of the five models of every backend, beside the framework's own base class."""
 
     config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
@@ -268,21 +271,58 @@ class PretrainedModel:
         return state_dict
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
+        self,
+        save_directory: str | PathLike[str],
+        *,
+        max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        **keywords: Any,
     ) -> None:
         """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
 
+        Args:
+            save_directory: made if it is not there.
+            max_shard_size: bytes, or a text such as ``"2GB"``.
+            is_main_process: where false, nothing is written, since another process does it.
+            state_dict: written instead of the model's own weights; by their names in checkpoints, and all of them.
+            keywords: ``push_to_hub=True`` with what belongs to it (`clip_core.checkpoint.hub_upload.Upload`; the
+                repository is named like the directory unless ``repo_id`` says otherwise). What else transformers takes
+                is listed in `clip_core.saving_options`.
+
         Raises:
-            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
+            WeightMismatchError: the model or the state dict is not what such a checkpoint can hold; see
+                `check_saveable`.
+            CheckpointError: it was written, but the hub did not take it.
+            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        self.check_saveable()
+        call = f"{type(self).__name__}.save_pretrained"
+        upload = sort_saving_keywords(call, Path(save_directory), keywords)
+        if state_dict is None:
+            self.check_saveable()
+        if not is_main_process:
+            return
+        weights: Weights
+        if state_dict is None:
+            weights = self.named_weights()
+        else:
+            given, specs = self.as_arrays(state_dict), self.weight_specs()
+            names = match_weights(specs, layout_of(given), f"{call}(state_dict=): nothing was written")
+            weights = {spec.name: given[names[spec.name]].reshape(spec.shape) for spec in specs}
         save_checkpoint(
             save_directory,
             self.config,
-            self.named_weights(),
+            weights,
             architecture=self.architecture,
             max_shard_size=max_shard_size,
         )
+        if upload is not None:
+            directory = Path(save_directory)
+            names_saved = [file.name for file in directory.iterdir() if is_saved_name(file.name)]
+            upload.send(directory, names_saved, self.stale_files())
+
+    def stale_files(self) -> tuple[str, ...]:
+        return STALE_WEIGHTS
 
     def gradient_checkpointing_enable(self) -> None:
         """Recomputes each block in the backward pass of training instead of keeping its activations."""

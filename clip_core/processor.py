@@ -12,6 +12,7 @@ from clip_core.image.inputs import ChannelDimension, is_image
 from clip_core.image.options import ChannelStatistic, Size
 from clip_core.image.processor import OPTION_NAMES, CLIPImageProcessor
 from clip_core.loading_options import sort_keywords
+from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.tokenizer.clip import CLIPTokenizer
 from clip_core.tokenizer.fast import CLIPTokenizerFast
 from clip_core.tokenizer.surface import SETTING_NAMES, Tokenizer
@@ -19,7 +20,7 @@ from clip_core.tokenizer.surface import SETTING_NAMES, Tokenizer
 _PARTS = (OPTION_NAMES, SETTING_NAMES)
 
 
-class CLIPProcessor:
+class CLIPProcessor(Publishable):
     """A `CLIPImageProcessor` and a CLIP tokenizer behind one call.
 
     Args:
@@ -217,11 +218,20 @@ class CLIPProcessor:
             tokenizer_class.from_directory(directory, settings),
         )
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Write the files of both parts and return their paths; transformers reads them too."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **keywords: Any) -> list[str]:
+        """Write the files of both parts and return their paths; transformers reads them too.
+
+        Args:
+            keywords: `push_to_hub` and the like; see `clip_core.saving_options`.
+        """
+        directory = Path(save_directory)
+        upload = sort_saving_keywords(f"{type(self).__name__}.save_pretrained", directory, keywords)
         signed = {**self.image_processor.to_dict(), "processor_class": type(self).__name__}
-        written = type(self.image_processor).from_dict(signed).save_pretrained(save_directory)
-        return [*written, *map(str, self.tokenizer.save_pretrained(Path(save_directory)))]
+        written = type(self.image_processor).from_dict(signed).save_pretrained(directory)
+        written += map(str, self.tokenizer.save_pretrained(directory))
+        if upload is not None:
+            upload.send(directory, [Path(path).name for path in written])
+        return written
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(image_processor={self.image_processor!r}, tokenizer={self.tokenizer!r})"

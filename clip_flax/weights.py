@@ -16,7 +16,6 @@ from jax import Array
 from jax.experimental.multihost_utils import process_allgather, sync_global_devices
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weight
@@ -148,23 +147,19 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
         self,
         save_directory: str | PathLike[str],
         params: Mapping[str, Any] | None = None,
-        *,
-        max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE,
+        **keywords: Any,
     ) -> None:
-        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
+        """As `PretrainedModel.save_pretrained`.
 
         Where weights are spread over processes, all of them call this and the first one writes.
 
         Args:
             params: written instead of the model's own weights.
-
-        Raises:
-            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
         """
         model = self.with_params(params)
         spread = any(is_spread(leaf) for leaf in jax.tree.leaves(nnx.state(model)))
         if not spread or jax.process_index() == 0:
-            super(FlaxCLIPPreTrainedModel, model).save_pretrained(save_directory, max_shard_size=max_shard_size)
+            super(FlaxCLIPPreTrainedModel, model).save_pretrained(save_directory, **keywords)
         else:
             model.check_saveable()
             for _ in model.named_weights().values():  # each is gathered by all processes, in this order

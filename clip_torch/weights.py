@@ -14,7 +14,6 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, save_checkpoint
 from clip_core.errors import InputError, InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
@@ -160,17 +159,20 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
                 module.fused_attention = attn_implementation == "sdpa"
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], *, max_shard_size: int | str = DEFAULT_MAX_SHARD_SIZE
+        self,
+        save_directory: str | PathLike[str],
+        *,
+        is_main_process: bool = True,
+        state_dict: Mapping[str, Any] | None = None,
+        **keywords: Any,
     ) -> None:
-        """Writes ``config.json`` and the weights, in shards if they are larger than ``max_shard_size``.
+        """As `PretrainedModel.save_pretrained`.
 
         Where the weights are spread over processes (FSDP2's DTensors), all of them call this and the first one writes.
-
-        Raises:
-            WeightMismatchError: the model is not what such a checkpoint can hold; see `check_saveable`.
         """
-        if not any(hasattr(parameter, "full_tensor") for parameter in self.parameters()):
-            super().save_pretrained(save_directory, max_shard_size=max_shard_size)
+        spread = any(hasattr(parameter, "full_tensor") for parameter in self.parameters())
+        if state_dict is not None or not spread:
+            super().save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict, **keywords)
             return
         self.check_saveable()
         first = dist.get_rank() == 0
@@ -181,13 +183,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         failure: list[Exception | None] = [None]
         if first:
             try:
-                save_checkpoint(
-                    save_directory,
-                    self.config,
-                    values,
-                    architecture=self.architecture,
-                    max_shard_size=max_shard_size,
-                )
+                super().save_pretrained(save_directory, state_dict=values, **keywords)
             except Exception as error:  # every process raises it, rather than wait for the first one
                 failure = [error]
         dist.broadcast_object_list(failure, src=0)

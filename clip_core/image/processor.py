@@ -34,6 +34,7 @@ from clip_core.image.options import (
 from clip_core.image.pipeline import CROP_ROUNDING, transform
 from clip_core.image.transforms import crop_array, normalize, rescale, resize_array, to_layout
 from clip_core.loading_options import sort_keywords
+from clip_core.saving_options import Publishable, sort_saving_keywords
 
 FILE_NAME = "preprocessor_config.json"
 NESTED_FILE_NAME = "processor_config.json"  # transformers 5 nests the image processor's options in here
@@ -43,7 +44,7 @@ OPTION_NAMES = tuple(field.name for field in dataclasses.fields(ImageOptions))
 """The options, which are attributes and keywords."""
 
 
-class CLIPImageProcessor:
+class CLIPImageProcessor(Publishable):
     """Turns images into what CLIP's vision tower reads.
 
     In order: convert to RGB, resize, crop the middle, multiply by `rescale_factor`, subtract `image_mean` and divide
@@ -290,10 +291,17 @@ class CLIPImageProcessor:
         }
         return processor
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Write `preprocessor_config.json`, which transformers reads too, and return its path in a list."""
+    def save_pretrained(self, save_directory: str | os.PathLike[str], **keywords: Any) -> list[str]:
+        """Write `preprocessor_config.json`, which transformers reads too, and return its path in a list.
+
+        Args:
+            keywords: `push_to_hub` and the like; see `clip_core.saving_options`.
+        """
         path = Path(save_directory) / FILE_NAME
+        upload = sort_saving_keywords(f"{type(self).__name__}.save_pretrained", path.parent, keywords)
         self.to_json_file(path)
+        if upload is not None:
+            upload.send(path.parent, [FILE_NAME])
         return [str(path)]
 
     def to_dict(self) -> dict[str, Any]:

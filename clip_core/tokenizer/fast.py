@@ -84,12 +84,10 @@ class CLIPTokenizerFast(Tokenizer):
         """The object of the Rust library."""
         return self._pipeline.backend
 
-    def save_pretrained(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
-    ) -> tuple[str, ...]:
-        """Write the tokenizer's files, `tokenizer.json` among them, as transformers 4 reads them; their paths."""
-        paths = super().save_pretrained(save_directory, filename_prefix)
-        path = path_of(TOKENIZER_FILE, Path(save_directory), filename_prefix)
+    def _write(self, directory: Path, filename_prefix: str | None) -> tuple[str, ...]:
+        """Also `tokenizer.json`."""
+        path = path_of(TOKENIZER_FILE, directory, filename_prefix)
+        paths = super()._write(directory, filename_prefix)
         with written_beside(path) as temporary:
             self._pipeline.save(temporary)
         return (*paths, str(path))

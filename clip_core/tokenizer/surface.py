@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 from clip_core.batch import BatchEncoding
 from clip_core.errors import InputError, InputTypeError
 from clip_core.loading_options import sort_keywords
+from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.tokenizer.bpe import MERGE_COUNT, builtin_table
 from clip_core.tokenizer.conversion import TokenConversion
 from clip_core.tokenizer.files import read_settings, table_arguments, write_settings, write_table
@@ -41,7 +42,7 @@ SETTING_NAMES = (
 """The keywords of `from_pretrained` that are settings."""
 
 
-class Tokenizer(TokenConversion):
+class Tokenizer(TokenConversion, Publishable):
     """The call and the files of a tokenizer. `CLIPTokenizer` and `CLIPTokenizerFast` choose the parts.
 
     The arguments of their constructors have the same names, by which `from_directory` passes them.
@@ -288,9 +289,22 @@ class Tokenizer(TokenConversion):
         return str(vocabulary), str(merges)
 
     def save_pretrained(
-        self, save_directory: str | PathLike[str], filename_prefix: str | None = None
+        self, save_directory: str | PathLike[str], filename_prefix: str | None = None, **keywords: Any
     ) -> tuple[str, ...]:
-        """Write the tokenizer's files, so that this class and transformers 4 load them; their paths."""
+        """Write the tokenizer's files, so that this class and transformers 4 load them; their paths.
+
+        Args:
+            filename_prefix: with which the names of the files begin.
+            keywords: `push_to_hub` and the like; see `clip_core.saving_options`.
+        """
+        directory = Path(save_directory)
+        upload = sort_saving_keywords(f"{type(self).__name__}.save_pretrained", directory, keywords)
+        written = self._write(directory, filename_prefix)
+        if upload is not None:
+            upload.send(directory, [Path(path).name for path in written])
+        return written
+
+    def _write(self, directory: Path, filename_prefix: str | None) -> tuple[str, ...]:
         kind = type(self).__name__.removesuffix("Fast")
-        written = write_settings(Path(save_directory), filename_prefix, self._settings, self._table.added, kind)
-        return (*map(str, written), *self.save_vocabulary(save_directory, filename_prefix))
+        written = write_settings(directory, filename_prefix, self._settings, self._table.added, kind)
+        return (*map(str, written), *self.save_vocabulary(directory, filename_prefix))
