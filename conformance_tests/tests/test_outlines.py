@@ -38,6 +38,7 @@ OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
         "vision.CLIPVisionModelWithProjection.call": "as CLIPVisionModel",
         "model.CLIPModel.call": "as CLIPVisionModel",
         "weights.to_array": "what it reads is an nnx.Param",
+        "weights.CLIPPreTrainedModel.save_pretrained": "torch gathers unless a state dict is given; Flax has params",
     },
     "clip_tf": {
         "vision.CLIPVisionModel.call": "what upstream's TF models lack comes after what they have",
