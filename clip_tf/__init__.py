@@ -1,21 +1,23 @@
-"""CLIP for Keras 3 on TensorFlow."""
+"""CLIP for Keras 3, on TensorFlow, JAX or PyTorch: whichever Keras runs on."""
 
 from clip_core.errors import BackendError, MissingExtraError
 
 try:
     import keras
-    import tensorflow  # noqa: F401 - asked for here, where its absence gets a clear error
-except ModuleNotFoundError as error:
-    if error.name not in ("keras", "tensorflow"):
+except ModuleNotFoundError as error:  # of Keras, or of the framework that it runs on
+    extras = {"keras": "tf", "tensorflow": "tf", "jax": "flax", "torch": "torch"}
+    missing = (error.name or "").partition(".")[0]
+    if missing not in extras:
         raise
-    raise MissingExtraError(error.name, "tf", "clip_tf") from None
+    raise MissingExtraError(missing, extras[missing], "clip_tf") from None
 
 if not keras.__version__.startswith("3."):
     raise BackendError(f"clip_tf: expected Keras 3, got {keras.__version__}. Run: pip install 'triclip[tf]'")
-if keras.backend.backend() != "tensorflow":
+if keras.backend.backend() not in ("tensorflow", "jax", "torch"):
     raise BackendError(
-        f"clip_tf: expected Keras to run on TensorFlow, got its backend {keras.backend.backend()!r}. Set the "
-        "environment variable KERAS_BACKEND=tensorflow before Keras is imported, or use clip_torch or clip_flax."
+        "clip_tf: expected Keras to run on TensorFlow, JAX or PyTorch, got its backend "
+        f"{keras.backend.backend()!r}. Set the environment variable KERAS_BACKEND to tensorflow, jax or torch before "
+        "Keras is imported."
     )
 
 import clip_tf.batches  # noqa: F401 - registers what the processor returns

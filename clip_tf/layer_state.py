@@ -17,6 +17,8 @@ KERAS_ATTRIBUTES = frozenset(vars(keras.Model()))
 def _inner_layers(owner: Any, path: str, seen: set[int]) -> Iterator[tuple[str, keras.Layer]]:
     """Every layer inside a layer, list or dict, once, by its attribute path; the outer ones first."""
     children = dict(enumerate(owner)) if isinstance(owner, list | tuple) else getattr(owner, "__dict__", owner)
+    if isinstance(owner, keras.Layer):
+        children = {**children, **getattr(owner, "_modules", {})}  # where torch keeps the layers that are attributes
     for name, child in children.items():
         if name in KERAS_ATTRIBUTES or id(child) in seen or not isinstance(child, keras.Layer | list | tuple | dict):
             continue

@@ -1,4 +1,4 @@
-"""The transformer encoder that both towers share, for Keras on TensorFlow.
+"""The transformer encoder that both towers share, for Keras.
 
 Shapes: batch, token, hidden; head and head_dim inside attention; query and key are tokens.
 """
@@ -11,30 +11,30 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 from numpy.typing import NDArray
-from tensorflow import Tensor
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CLIPError, InputTypeError
+from clip_tf.frameworks import framework
 
+Tensor = framework.Tensor
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
 
 def quick_gelu(x: Tensor) -> Tensor:
     """The sigmoid approximation of GELU that OpenAI's weights were trained with."""
-    return x * tf.sigmoid(1.702 * x)
+    return x * ops.sigmoid(1.702 * x)
 
 
 def gelu(x: Tensor) -> Tensor:
     """The exact GELU."""
-    return tf.nn.gelu(x, approximate=False)
+    return ops.gelu(x, approximate=False)
 
 
 def gelu_pytorch_tanh(x: Tensor) -> Tensor:
     """The tanh approximation of GELU."""
-    return tf.nn.gelu(x, approximate=True)
+    return ops.gelu(x, approximate=True)
 
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -67,16 +67,24 @@ def layer_norm(config: TowerConfig, *, name: str) -> keras.layers.LayerNormaliza
 
 def host_values(tensor: Tensor | NDArray[np.generic] | None) -> NDArray[np.generic] | None:
     """The values of an array, or of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
-    if isinstance(tensor, np.ndarray):
+    if tensor is None or isinstance(tensor, np.ndarray):
         return tensor
-    if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
-        return None
-    return tensor.numpy() if "device:CPU" in tensor.device else None
+    return framework.host_values(tensor)
+
+
+def dtype_name(tensor: Tensor | NDArray[np.generic]) -> str:
+    """Of its dtype, one spelling for all frameworks."""
+    return keras.backend.standardize_dtype(tensor.dtype)
+
+
+def sizes(tensor: Tensor | NDArray[np.generic]) -> tuple[int | None, ...]:
+    """The shape; ``None`` for a size that is not known before a graph runs."""
+    return tensor.shape if isinstance(tensor, np.ndarray) else framework.sizes(tensor)
 
 
 def wide(x: Tensor) -> Tensor:
     """In float32, or wider if it is: the dtype of softmax, logits and loss."""
-    return x if x.dtype == tf.float64 else tf.cast(x, tf.float32)
+    return x if dtype_name(x) == "float64" else ops.cast(x, "float32")
 
 
 def default(value: bool | None, configured: bool) -> bool:
@@ -107,8 +115,8 @@ def tensor_input(name: str, value: Any) -> Tensor:
     with plain_errors():
         if not isinstance(value, Tensor):
             raise InputTypeError(
-                f"{name}: expected a tf.Tensor or a NumPy array, got {type(value).__name__}. "
-                "Call the processor with return_tensors='tf' and pass what it returns."
+                f"{name}: expected a {framework.TENSOR} or a NumPy array, got {type(value).__name__}. Call the "
+                f"processor with return_tensors={framework.RETURN_TENSORS!r} and pass what it returns."
             )
     return value
 
@@ -148,24 +156,24 @@ class Attention(keras.layers.Layer):
         weights = self.attention_weights(query, key, attention_mask)
         dropped = weights
         if dropout_seed is not None:
-            dropped = tf.nn.experimental.stateless_dropout(weights, self.dropout_rate, dropout_seed)
-        context = tf.matmul(dropped, value)  # [batch, head, query, head_dim]
-        context = tf.transpose(context, (0, 2, 1, 3))  # [batch, query, head, head_dim]
-        context = tf.reshape(context, ops.shape(hidden_states))  # [batch, token, hidden]
+            dropped = framework.dropout(weights, self.dropout_rate, dropout_seed)
+        context = ops.matmul(dropped, value)  # [batch, head, query, head_dim]
+        context = ops.transpose(context, (0, 2, 1, 3))  # [batch, query, head, head_dim]
+        context = ops.reshape(context, ops.shape(hidden_states))  # [batch, token, hidden]
         return self.out_proj(context), weights if output_attentions else None
 
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
         batch, token, _ = ops.shape(x)
-        x = tf.reshape(x, (batch, token, self.heads, self.head_dim))  # [batch, token, head, head_dim]
-        return tf.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
+        x = ops.reshape(x, (batch, token, self.heads, self.head_dim))  # [batch, token, head, head_dim]
+        return ops.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Attention after softmax, before dropout; the softmax is in float32 or wider."""
-        scores = wide(tf.matmul(query * self.head_dim**-0.5, key, transpose_b=True))  # [batch, head, query, key]
+        scores = wide(framework.products(query * self.head_dim**-0.5, key))  # [batch, head, query, key]
         if attention_mask is not None:
-            scores = tf.where(attention_mask, scores, scores.dtype.min)
-        return tf.cast(tf.nn.softmax(scores, axis=-1), query.dtype)
+            scores = ops.where(attention_mask, scores, float(np.finfo(dtype_name(scores)).min))
+        return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
 
 
 class MLP(keras.layers.Layer):
@@ -219,12 +227,13 @@ class Encoder(keras.layers.Layer):
     def __init__(self, config: TowerConfig, *, name: str) -> None:
         super().__init__(name=name)
         with keras.name_scope(name, caller=self):
-            self.layers = [EncoderLayer(config, name=f"layers.{index}") for index in range(config.num_hidden_layers)]
+            with keras.name_scope("layers"):  # a name may hold no dot
+                self.layers = [EncoderLayer(config, name=str(index)) for index in range(config.num_hidden_layers)]
             for index, layer in enumerate(self.layers):  # TensorFlow's checkpoints see attributes, not Keras' lists;
                 setattr(self, f"layers_{index}", layer)  # sorted after the list, which names the blocks in Keras' files
             self.dropout_seeds = keras.random.SeedGenerator() if config.attention_dropout else None
             if self.dropout_seeds:
-                self._track_trackable(self.dropout_seeds.state, "dropout_state")  # for TensorFlow's checkpoints
+                framework.track(self, self.dropout_seeds.state, "dropout_state")
         self.gradient_checkpointing = False
 
     def call(
@@ -260,7 +269,7 @@ def checkpoint(
 ) -> tuple[Tensor, Tensor]:
     """The layer's output; its activations are computed again in the backward pass instead of being kept."""
 
-    @tf.recompute_grad  # takes functions from tensors to tensors, never None
+    @keras.remat  # takes functions from tensors to tensors, never None
     def run(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         return layer(hidden_states, attention_mask, output_attentions=True, dropout_seed=dropout_seed, training=True)
 

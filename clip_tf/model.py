@@ -1,21 +1,22 @@
-"""The CLIP model: both towers, their projections, logits and loss, for Keras on TensorFlow.
+"""The CLIP model: both towers, their projections, logits and loss, for Keras.
 
 Source of the architecture: Radford et al. 2021, section 2.4; of names and semantics: transformers 4.57.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import keras
-import tensorflow as tf
-from tensorflow import Tensor
+from keras import ops
 
 from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput
-from clip_tf.layers import default, linear, plain_errors, wide
+from clip_tf.frameworks import framework
+from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.text import TextTransformer
 from clip_tf.vision import VisionTransformer
 from clip_tf.weights import TFCLIPPreTrainedModel
@@ -118,7 +119,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         output = CLIPOutput.of(
             {
                 "loss": self.batch_loss(logits_per_text, text_embeds, image_embeds) if return_loss else None,
-                "logits_per_image": tf.transpose(logits_per_text),  # [image, text]
+                "logits_per_image": ops.transpose(logits_per_text),  # [image, text]
                 "logits_per_text": logits_per_text,
                 "text_embeds": text_embeds,
                 "image_embeds": image_embeds,
@@ -130,8 +131,8 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
     def logits(self, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
         """Cosine similarities of unit vectors times the scale, in float32 or wider: ``[text, image]``."""
-        cosines = tf.matmul(wide(text_embeds), wide(image_embeds), transpose_b=True)  # [text, image]
-        return cosines * tf.exp(wide(tf.convert_to_tensor(self.logit_scale)))
+        cosines = framework.products(wide(text_embeds), wide(image_embeds))  # [text, image]
+        return cosines * ops.exp(wide(ops.convert_to_tensor(self.logit_scale)))
 
     def predict(
         self,
@@ -148,7 +149,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         logits_per_image, _, text_embeds, image_embeds, *towers = output
         if tuple(logits_per_image.shape) == (len(image_embeds), len(text_embeds)):
             return output
-        logits_per_text = self.logits(text_embeds, image_embeds).numpy()  # [text, image]
+        logits_per_text = ops.convert_to_numpy(self.logits(text_embeds, image_embeds))  # [text, image]
         fields = (logits_per_text.T, logits_per_text, text_embeds, image_embeds, *towers)
         return output._make(fields) if isinstance(output, CLIPOutput) else fields
 
@@ -202,12 +203,12 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         Every replica compares the texts and images of all replicas. As with the losses of Keras, the share is the loss
         divided by the number of replicas, for a strategy adds up losses and gradients.
         """
-        replicas = replica_count()
+        replicas = framework.replicas()
         if replicas == 1:
             return contrastive_loss(logits_per_text)
         with plain_errors():
             check_pair_counts(image_embeds.shape[0], text_embeds.shape[0])
-        text_embeds, image_embeds = tf.distribute.get_replica_context().all_gather([text_embeds, image_embeds], axis=0)
+        text_embeds, image_embeds = framework.gathered([text_embeds, image_embeds])
         return contrastive_loss(self.logits(text_embeds, image_embeds)) / replicas
 
     def compute_loss(
@@ -220,7 +221,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         """
         refuse_targets({"y": y, "sample_weight": sample_weight})
         _, logits_per_text, text_embeds, image_embeds, *_ = y_pred  # by position: it may be a plain tuple
-        return self.batch_loss(logits_per_text, text_embeds, image_embeds) + sum(self.losses) / replica_count()
+        return self.batch_loss(logits_per_text, text_embeds, image_embeds) + sum(self.losses) / framework.replicas()
 
 
 def refuse_targets(given: dict[str, Any]) -> None:
@@ -233,24 +234,18 @@ def refuse_targets(given: dict[str, Any]) -> None:
             )
 
 
-def replica_count() -> int:
-    """How many replicas of a `tf.distribute` strategy run this side by side."""
-    context = tf.distribute.get_replica_context()
-    return 1 if context is None else context.num_replicas_in_sync
-
-
 def unit_length(embeds: Tensor) -> Tensor:
     """Embeddings ``[batch, embed]`` divided by their length."""
-    return embeds / tf.sqrt(tf.reduce_sum(tf.square(embeds), axis=-1, keepdims=True))
+    return embeds / ops.sqrt(ops.sum(ops.square(embeds), axis=-1, keepdims=True))
 
 
 def contrastive_loss(logits_per_text: Tensor) -> Tensor:
     """The mean of both cross entropies, scalar: each text finds its image and each image its text (CLIP, figure 3)."""
-    texts, images = logits_per_text.shape
+    texts, images = sizes(logits_per_text)
     with plain_errors():
         check_pair_counts(images, texts)
-    pairs = tf.range(tf.shape(logits_per_text)[0])
-    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits
-    text_loss = tf.reduce_mean(cross_entropy(pairs, logits_per_text))
-    image_loss = tf.reduce_mean(cross_entropy(pairs, tf.transpose(logits_per_text)))
+    pairs = ops.arange(ops.shape(logits_per_text)[0])
+    cross_entropy = partial(ops.sparse_categorical_crossentropy, pairs, from_logits=True)
+    text_loss = ops.mean(cross_entropy(logits_per_text))
+    image_loss = ops.mean(cross_entropy(ops.transpose(logits_per_text)))
     return (text_loss + image_loss) / 2

@@ -1,25 +1,28 @@
-"""The text tower, for Keras on TensorFlow."""
+"""The text tower, for Keras."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-import tensorflow as tf
-from tensorflow import Tensor
+from keras import ops
 
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
+    Tensor,
     default,
+    dtype_name,
     embedding,
     host_values,
     layer_norm,
     linear,
     optional_input,
     plain_errors,
+    sizes,
     tensor_input,
 )
 from clip_tf.weights import TFCLIPPreTrainedModel
@@ -37,8 +40,8 @@ class TextEmbeddings(keras.layers.Layer):
 
     def call(self, input_ids: Tensor, position_ids: Tensor | None) -> Tensor:
         """Ids ``[batch, token]`` to ``[batch, token, hidden]``; positions count from 0 unless given."""
-        if position_ids is None:  # sliced, so that too many tokens are an error also where a graph knows no length
-            position_ids = tf.range(self.positions)[None, : tf.shape(input_ids)[1]]  # [1, token]
+        if position_ids is None:
+            position_ids = framework.positions(ops.shape(input_ids)[1], self.positions)[None]  # [1, token]
         return self.token_embedding(input_ids) + self.position_embedding(position_ids)  # [batch, token, hidden]
 
 
@@ -68,7 +71,7 @@ class TextTransformer(keras.layers.Layer):
         values_are_checked = self.check(input_ids, attention_mask, position_ids)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),
-            self.causal_mask(tf.shape(input_ids)[1], attention_mask),
+            self.causal_mask(ops.shape(input_ids)[1], attention_mask),
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
         )
@@ -91,10 +94,10 @@ class TextTransformer(keras.layers.Layer):
         ids, mask, positions = seen = tuple(map(host_values, given))
         with plain_errors():
             check_text_input(
-                tuple(input_ids.shape),
-                input_ids.dtype.name,
-                None if attention_mask is None else tuple(attention_mask.shape),
-                None if position_ids is None else tuple(position_ids.shape),
+                sizes(input_ids),
+                dtype_name(input_ids),
+                None if attention_mask is None else sizes(attention_mask),
+                None if position_ids is None else sizes(position_ids),
                 self.config,
             )
             check_text_values(ids, mask, positions, self.config)
@@ -102,11 +105,11 @@ class TextTransformer(keras.layers.Layer):
 
     def causal_mask(self, length: int | Tensor, attention_mask: Tensor | None) -> Tensor:
         """True where a query may see a key: not later than itself, and no padding."""
-        position = tf.range(length)
+        position = ops.arange(length)
         causal = (position[:, None] >= position)[None, None]  # [1, 1, query, key]
         if attention_mask is None:
             return causal
-        return causal & tf.cast(attention_mask, tf.bool)[:, None, None, :]  # [batch, 1, query, key]
+        return causal & ops.cast(ops.expand_dims(attention_mask, (1, 2)), "bool")  # [batch, 1, query, key]
 
     def pool(self, last_hidden_state: Tensor, input_ids: Tensor) -> Tensor:
         """The hidden state at the end of the text, ``[batch, hidden]``.
@@ -115,10 +118,10 @@ class TextTransformer(keras.layers.Layer):
         first largest id.
         """
         if self.config.eos_token_id == LEGACY_EOS_TOKEN_ID:
-            end = tf.argmax(input_ids, axis=-1)  # [batch]
+            end = ops.argmax(input_ids, axis=-1)  # [batch]
         else:
-            end = tf.argmax(tf.cast(input_ids == self.config.eos_token_id, tf.int32), axis=-1)  # [batch]
-        return tf.gather(last_hidden_state, end, axis=1, batch_dims=1)  # [batch, hidden]
+            end = ops.argmax(ops.cast(input_ids == self.config.eos_token_id, "int32"), axis=-1)  # [batch]
+        return framework.rows_at(last_hidden_state, end)  # [batch, hidden]
 
     def without_bad_texts(
         self, pooled: Tensor, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
@@ -128,17 +131,16 @@ class TextTransformer(keras.layers.Layer):
         In compiled graphs and on other devices nothing can be raised, and a finite number would be taken for an answer.
         """
         config = self.config
-        bad = tf.reduce_any((input_ids < 0) | (input_ids >= config.vocab_size), axis=-1)  # [batch]
+        bad = ops.any((input_ids < 0) | (input_ids >= config.vocab_size), axis=-1)  # [batch]
         if config.eos_token_id != LEGACY_EOS_TOKEN_ID:
-            bad = bad | tf.reduce_all(input_ids != config.eos_token_id, axis=-1)
+            bad = bad | ops.all(input_ids != config.eos_token_id, axis=-1)
         if attention_mask is not None:  # begins with padding, has no token, or is one that is added to scores
-            zero, one = tf.zeros((), attention_mask.dtype), tf.ones((), attention_mask.dtype)
-            odd = tf.reduce_any((attention_mask != zero) & (attention_mask != one), axis=-1)
-            bad = bad | (attention_mask[:, 0] == zero) | odd
+            zero, one = attention_mask == 0, attention_mask == 1
+            bad = bad | zero[:, 0] | ops.any(~(zero | one), axis=-1)
         if position_ids is not None:
             odd = (position_ids < 0) | (position_ids >= config.max_position_embeddings)
-            bad = bad | tf.reduce_any(odd, axis=-1)
-        return tf.where(bad[:, None], tf.constant(float("nan"), pooled.dtype), pooled)  # [batch, hidden]
+            bad = bad | ops.any(odd, axis=-1)
+        return ops.where(bad[:, None], float("nan"), pooled)  # [batch, hidden]
 
 
 @keras.saving.register_keras_serializable(package="triclip")

@@ -1,27 +1,29 @@
-"""The vision tower, for Keras on TensorFlow."""
+"""The vision tower, for Keras."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
-import tensorflow as tf
 from keras import ops
-from tensorflow import Tensor
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
+    Tensor,
     default,
+    dtype_name,
     embedding,
     host_values,
     layer_norm,
     linear,
     plain_errors,
+    sizes,
     tensor_input,
     wide,
 )
@@ -41,7 +43,7 @@ def interpolation_matrix(patches_per_side: int, rows: int | None, columns: int |
                 "one. Give the size in the input signature, or let tf.function trace once per size "
                 "(reduce_retracing=False)."
             )
-    return tf.constant(position_matrix(patches_per_side, rows, columns), tf.float32)
+    return ops.convert_to_tensor(position_matrix(patches_per_side, rows, columns), "float32")
 
 
 class VisionEmbeddings(keras.layers.Layer):
@@ -68,25 +70,25 @@ class VisionEmbeddings(keras.layers.Layer):
 
     def call(self, pixel_values: Tensor) -> Tensor:
         """Pixels ``[batch, channel, height, width]`` to ``[batch, token, hidden]``; the class token is first."""
-        pixel_values = tf.transpose(pixel_values, (0, 2, 3, 1))  # [batch, height, width, channel]: what CPUs convolve
+        pixel_values = ops.transpose(pixel_values, (0, 2, 3, 1))  # [batch, height, width, channel]: what CPUs convolve
         patches = self.patch_embedding(pixel_values)  # [batch, row, column, hidden]
-        rows, columns = patches.shape[1:3]
+        rows, columns = sizes(patches)[1:3]
         batch, hidden = ops.shape(pixel_values)[0], self.config.hidden_size
-        patches = tf.reshape(patches, (batch, -1, hidden))  # [batch, patch, hidden]
-        class_token = tf.broadcast_to(self.class_embedding, (batch, 1, hidden))  # [batch, 1, hidden]
-        tokens = tf.concat([tf.cast(class_token, patches.dtype), patches], axis=1)  # [batch, token, hidden]
+        patches = ops.reshape(patches, (batch, -1, hidden))  # [batch, patch, hidden]
+        class_token = ops.broadcast_to(self.class_embedding, (batch, 1, hidden))  # [batch, 1, hidden]
+        tokens = ops.concatenate([ops.cast(class_token, patches.dtype), patches], axis=1)  # [batch, token, hidden]
         return tokens + self.position_table(rows, columns)
 
     def position_table(self, rows: int | None, columns: int | None) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
         side = self.config.patches_per_side
-        table = self.position_embedding(tf.range(side**2 + 1))  # [token, hidden]
+        table = self.position_embedding(ops.arange(side**2 + 1))  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]
         trained = wide(table[1:])  # [trained patch, hidden]
-        patches = tf.cast(tf.matmul(tf.cast(matrix, trained.dtype), trained), table.dtype)  # [patch, hidden]
-        return tf.concat([table[:1], patches], axis=0)  # [token, hidden]
+        patches = ops.cast(ops.matmul(ops.cast(matrix, trained.dtype), trained), table.dtype)  # [patch, hidden]
+        return ops.concatenate([table[:1], patches], axis=0)  # [token, hidden]
 
 
 class VisionTransformer(keras.layers.Layer):
@@ -111,11 +113,11 @@ class VisionTransformer(keras.layers.Layer):
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
         with plain_errors():
-            check_pixel_input(tuple(pixel_values.shape), pixel_values.dtype.name, self.config, interpolate_pos_encoding)
+            check_pixel_input(sizes(pixel_values), dtype_name(pixel_values), self.config, interpolate_pos_encoding)
             check_pixel_values(host_values(pixel_values))
         if not interpolate_pos_encoding:  # sizes that a graph left open are checked when it runs
             size = self.config.image_size
-            pixel_values = tf.ensure_shape(pixel_values, (None, self.config.num_channels, size, size))
+            pixel_values = framework.with_sizes(pixel_values, (None, self.config.num_channels, size, size))
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.pre_layrnorm(self.embeddings(pixel_values)),
             None,

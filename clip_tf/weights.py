@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any, Self
 
 import keras
-import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.tensors import contiguous
@@ -18,12 +18,13 @@ from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
 from clip_tf.data import check_arrays
+from clip_tf.frameworks import framework
 from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
 
 
-def to_array(variable: keras.Variable | tf.Tensor) -> NDArray[Any]:
+def to_array(variable: keras.Variable | framework.Tensor) -> NDArray[Any]:
     """The values of a variable, or of the tensor that a layer with LoRA computes with; bfloat16 keeps its bits."""
-    return tf.convert_to_tensor(variable).numpy()
+    return ops.convert_to_numpy(ops.convert_to_tensor(variable))
 
 
 def dtype_policy(dtype: Any) -> keras.DTypePolicy:
@@ -37,10 +38,10 @@ def dtype_policy(dtype: Any) -> keras.DTypePolicy:
     if isinstance(dtype, keras.DTypePolicy):
         return dtype
     try:
-        name = dtype if isinstance(dtype, str) else tf.as_dtype(dtype).name
-    except TypeError:
+        name = dtype if isinstance(dtype, str) else keras.backend.standardize_dtype(dtype)
+    except ValueError:
         name = ""
-    names = ("float32", "bfloat16", "float16", "float64", "mixed_bfloat16", "mixed_float16")
+    names = (*framework.DTYPES, "mixed_bfloat16", "mixed_float16")
     if name not in names:
         raise InputTypeError(f"dtype: expected {', '.join(names[:-1])} or {names[-1]}, got {dtype!r}.")
     return keras.DTypePolicy(name)
@@ -104,7 +105,7 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         config: Any,
         *,
         seed: int = 0,
-        dtype: keras.DTypePolicy | tf.DType | str | None = None,
+        dtype: keras.DTypePolicy | Any | str | None = None,
         weights: Weights | None = None,
         name: str | None = None,
     ) -> None:
@@ -134,6 +135,12 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
             expected = ", ".join(signature.parameters)
             raise InputTypeError(f"{type(self).__name__}: {error}; expected arguments or keys of {expected}.") from None
         return super().__call__(**named)
+
+    def stateless_call(self, trainable_variables: Any, non_trainable_variables: Any, *args: Any, **kwargs: Any) -> Any:
+        """As of every Keras model; the trainer on JAX calls this, with one mapping too."""
+        if args and isinstance(args[0], Mapping):
+            args, kwargs = args[1:], {**args[0], **kwargs}
+        return super().stateless_call(trainable_variables, non_trainable_variables, *args, **kwargs)
 
     def check_data(self, arguments: dict[str, Any]) -> None:
         """Checks texts and pixels in the arguments of `fit` and its like, if they are arrays or lie in host memory.

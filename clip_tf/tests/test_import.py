@@ -18,13 +18,19 @@ sys.modules["tensorflow"] = types.ModuleType("tensorflow")
 @pytest.mark.parametrize(
     ("code", "backend", "message"),
     [
-        ("import clip_tf", "jax", "BackendError: clip_tf: expected Keras to run on TensorFlow, got its backend 'jax'"),
+        (
+            "import clip_tf",
+            "numpy",
+            "BackendError: clip_tf: expected Keras to run on TensorFlow, JAX or PyTorch.*'numpy'",
+        ),
         (WITHOUT.format(name="keras"), "tensorflow", "MissingExtraError: .*pip install 'triclip[tf]'"),
         (
             WITHOUT.format(name="tensorflow"),
-            "jax",
+            "tensorflow",
             "MissingExtraError: .*needs 'tensorflow'.*pip install 'triclip[tf]'",
         ),
+        (WITHOUT.format(name="jax"), "jax", "MissingExtraError: .*needs 'jax'.*pip install 'triclip[flax]'"),
+        (WITHOUT.format(name="torch"), "torch", "MissingExtraError: .*needs 'torch'.*pip install 'triclip[torch]'"),
         (f"{KERAS_2}import clip_tf", "tensorflow", "BackendError: clip_tf: expected Keras 3, got 2.15.0"),
     ],
 )

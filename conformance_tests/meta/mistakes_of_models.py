@@ -106,7 +106,7 @@ def ungathered(s: Seeder) -> None:
     if s.backend == "tf":
 
         def loss(original: Any, self: Any, logits_per_text: Any, *embeds: Any) -> Any:
-            return s.model.contrastive_loss(logits_per_text) / s.model.replica_count()
+            return s.model.contrastive_loss(logits_per_text) / s.model.framework.replicas()
 
         s.wrap(s.model_class, "batch_loss", loss)
         return

@@ -75,6 +75,8 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
 EXTRA = {  # what a backend has and torch has not: name -> reason
     "clip_tf": {
         "layers.embedding": "built when made, as all layers; torch's needs no words",
+        "layers.dtype_name": "of the three frameworks that Keras runs on",
+        "layers.sizes": "of symbolic inputs",
         "layers.plain_errors": "Keras would wrap them",
         "layers.checkpoint": "torch has it in the library",
         "model.CLIPModel.predict": "Keras puts batches together; logits compare all",
@@ -84,9 +86,9 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "model.CLIPModel.batch_loss": "a strategy's replicas are known where the loss is made; torch is told its group",
         "model.CLIPModel.compute_loss": "fit trains with the model's own loss",
         "model.refuse_targets": "of compute_loss and check_data",
-        "model.replica_count": "of batch_loss",
         "weights.dtype_policy": "torch_dtype of Keras",
         "weights.checked": "what fit and its like are given is checked before it goes into compiled code",
+        "weights.CLIPPreTrainedModel.stateless_call": "what fit and predict call on JAX",
         "weights.CLIPPreTrainedModel.check_data": "of checked",
         "weights.layers_of": "layers made inside have the dtype policy",
         "weights.CLIPPreTrainedModel.call": "unpacks the one object that fit and predict hand over",

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from clip_core.errors import BackendError
 from clip_tf import TFCLIPModel
 from clip_tf.model import unit_length
 from triclip.engines import Vectors
@@ -19,6 +21,11 @@ class TFEngine:
     """An `Engine` on TensorFlow; towers are compiled, anew for each number of images or texts."""
 
     def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
+        if keras.backend.backend() != "tensorflow":
+            raise BackendError(
+                f"backend tf: expected Keras to run on TensorFlow, got {keras.backend.backend()!r}. Set the variable "
+                "KERAS_BACKEND=tensorflow of the environment, or choose the backend torch or flax."
+            )
         self.device = choose_device(device, _devices())
         with self._on_device():
             self.model = TFCLIPModel.from_directory(directory, dtype=dtype)

@@ -1,0 +1,68 @@
+"""Keras on TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow import Tensor as Tensor  # what the layers take
+
+TENSOR = "tf.Tensor"
+RETURN_TENSORS = "tf"
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+"""Of weights."""
+
+
+def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
+    """The values of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+    if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
+        return None
+    return tensor.numpy() if "device:CPU" in tensor.device else None
+
+
+def sizes(tensor: Tensor) -> tuple[int | None, ...]:
+    """The shape; ``None`` for a size that a graph leaves open."""
+    return tuple(tensor.shape)
+
+
+def with_sizes(tensor: Tensor, shape: tuple[int | None, ...]) -> Tensor:
+    """The tensor, whose open sizes are checked when the graph runs."""
+    return tf.ensure_shape(tensor, shape)
+
+
+def positions(length: int | Tensor, limit: int) -> Tensor:
+    """``[token]``, from 0; sliced, so that too many tokens are an error also where a graph knows no length."""
+    return tf.range(limit)[:length]
+
+
+def products(x: Tensor, y: Tensor) -> Tensor:
+    """Of every row of ``x`` with every row of ``y``: ``[..., x, size]`` and ``[..., y, size]`` to ``[..., x, y]``."""
+    return tf.matmul(x, y, transpose_b=True)
+
+
+def rows_at(x: Tensor, index: Tensor) -> Tensor:
+    """From ``[batch, token, hidden]`` and ``[batch]`` to ``[batch, hidden]``."""
+    return tf.gather(x, index, axis=1, batch_dims=1)
+
+
+def dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:
+    """Without state: the same seed, two integers, drops the same."""
+    return tf.nn.experimental.stateless_dropout(x, rate, seed)
+
+
+def track(layer: Any, variable: Any, name: str) -> None:
+    """Has `tf.train.Checkpoint` see a variable that belongs to no layer."""
+    layer._track_trackable(variable, name)
+
+
+def replicas() -> int:
+    """How many replicas of a `tf.distribute` strategy run this side by side."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
+
+
+def gathered(tensors: list[Tensor]) -> list[Tensor]:
+    """The tensors of all replicas, put together along the first axis."""
+    return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
