@@ -106,7 +106,7 @@ class CLIPModel(CLIPPreTrainedModel):
     def logits(self, text_embeds: Tensor, image_embeds: Tensor) -> Tensor:
         """Cosine similarities of unit vectors times the scale, in float32 or wider: ``[text, image]``."""
         device = text_embeds.device.type
-        exact = torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+        exact = nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
         with exact:  # autocast would round logits to its dtype
             cosines = wide(text_embeds) @ wide(image_embeds).T  # [text, image]
             return cosines * wide(self.logit_scale).exp()

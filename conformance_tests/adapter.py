@@ -34,7 +34,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 class Adapter(Protocol):
-    """The functions of an adapter module. Arrays are NumPy's; weights have their shared names and axes."""
+    """The functions of an adapter module. Arrays are NumPy's; weights have their shared names and axes.
+
+    A module may also say ``ON_DEVICE = True``: its tensors do not lie in host memory, so that their values are not
+    checked, and what means nothing is to be NaN instead of an error.
+    """
 
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
         """A model in evaluation mode, with these weights, or with seeded initial ones (``None``)."""

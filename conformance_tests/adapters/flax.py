@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 import clip_flax
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
+ON_DEVICE = jax.default_backend() != "cpu"
+
 
 def model_class(kind: str) -> Any:
     """The class of a kind of model."""

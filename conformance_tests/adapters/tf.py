@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 import clip_tf
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
+ON_DEVICE = bool(tf.config.list_physical_devices("GPU"))
+
 tf.config.experimental.enable_tensor_float_32_execution(False)
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2

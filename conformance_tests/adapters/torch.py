@@ -22,6 +22,7 @@ from conformance_tests.adapter import CLASSES, Arrays, converted, part
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+ON_DEVICE = DEVICE != "cpu"
 
 
 def model_class(kind: str) -> Any:

@@ -65,6 +65,14 @@ MEANINGLESS = {  # what is wrong: input, place, value (of the configuration, or 
 }
 
 
+NO_LOOKUP = "CUDA answers a lookup out of range by refusing all that comes after it in the process"
+
+
+def on_device(backend):
+    """Whether what it computes with does not lie in host memory, where values are checked."""
+    return getattr(backend, "ON_DEVICE", False)
+
+
 @pytest.mark.parametrize("what", MEANINGLESS)
 def test_meaningless_text_is_an_error(backend, base, model_of, what):
     """Each would otherwise give a number that means nothing, another one in each framework."""
@@ -75,8 +83,14 @@ def test_meaningless_text_is_an_error(backend, base, model_of, what):
     if what == "no end" and config.eos_token_id == 2:  # the rule of such a checkpoint needs none
         assert np.isfinite(backend.to_array(backend.call(model_of(base), "get_text_features", **inputs))).all()
         return
-    with pytest.raises(InputError, match=message):
-        backend.call(model_of(base), "get_text_features", **inputs)
+    if not on_device(backend):
+        with pytest.raises(InputError, match=message):
+            backend.call(model_of(base), "get_text_features", **inputs)
+        return
+    if message.endswith("expected 0 to"):
+        pytest.skip(NO_LOOKUP)
+    bad = np.isnan(backend.to_array(backend.call(model_of(base), "get_text_features", **inputs))).all(axis=1)
+    assert bad.tolist() == ([True] * 3 if what == "no end" else [False, True, False])
 
 
 def test_meaningless_images_are_errors(backend, base, model_of):
@@ -137,6 +151,8 @@ def test_meaningless_texts_are_nan_where_nothing_can_be_raised(backend, base, mo
 
 def test_an_id_out_of_range_is_nan_or_an_error_in_compiled_code(backend, base, model_of):
     """torch's compiler checks the index of a lookup itself; others take another row of the table."""
+    if on_device(backend):
+        pytest.skip(NO_LOOKUP)
     inputs = full_inputs(base.config, 5, 5)
     inputs["input_ids"][3, 1] = -1
     try:
