@@ -22,10 +22,13 @@ if keras.backend.backend() not in ("tensorflow", "jax", "torch"):
 
 import clip_tf.batches  # noqa: F401 - registers what the processor returns
 from clip_tf.model import TFCLIPModel, contrastive_loss
+from clip_tf.objectives import InBatchRecall, ScaleLimit
 from clip_tf.text import TFCLIPTextModel, TFCLIPTextModelWithProjection
 from clip_tf.vision import TFCLIPVisionModel, TFCLIPVisionModelWithProjection
 
 __all__ = [
+    "InBatchRecall",
+    "ScaleLimit",
     "TFCLIPModel",
     "TFCLIPTextModel",
     "TFCLIPTextModelWithProjection",

@@ -62,6 +62,9 @@ def layer_state(layer: keras.Layer, policy: keras.DTypePolicy) -> dict[str, Any]
     frozen = [name for name, variable in own_variables(layer).items() if not variable.trainable]
     if frozen:
         state["frozen"] = frozen
+    bounds = {name: variable.constraint for name, variable in own_variables(layer).items() if variable.constraint}
+    if bounds:
+        state["constraints"] = {name: keras.saving.serialize_keras_object(bound) for name, bound in bounds.items()}
     if getattr(layer, "gradient_checkpointing", False):
         state["gradient_checkpointing"] = True
     return state
@@ -83,6 +86,8 @@ def change_layer(layer: keras.Layer, state: dict[str, Any], custom_objects: Any)
         layer.trainable = not layer.trainable
     for name, variable in own_variables(layer).items():
         variable.trainable = name not in state.get("frozen", ())
+        if name in state.get("constraints", ()):
+            variable.constraint = keras.saving.deserialize_keras_object(state["constraints"][name], custom_objects)
 
 
 def load_with_lora(layer: keras.Layer, store: Mapping[str, Any]) -> None:

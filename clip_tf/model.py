@@ -15,14 +15,17 @@ from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput
+from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
+from clip_tf.objectives import LOGITS
 from clip_tf.text import TextTransformer
 from clip_tf.vision import VisionTransformer
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 OTHER_LOSS = (
-    "for another loss override compute_loss in a subclass, or train keras.Model(inputs, model(inputs).logits_per_text)."
+    "for another loss name an output, loss={'logits_per_image': ...}, override compute_loss in a subclass, or train "
+    "keras.Model(inputs, model(inputs).logits_per_text)."
 )
 
 
@@ -42,6 +45,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         self.text_projection = linear(config.text_config.hidden_size, embed, bias=False, name="text_projection")
         self.logit_scale = self.add_weight((), initializer="zeros", autocast=False, name="logit_scale")
 
+    @unpacked
     def get_text_features(
         self,
         input_ids: Tensor,
@@ -60,6 +64,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         )
         return self.text_projection(output.pooler_output)  # [batch, embed]
 
+    @unpacked
     def get_image_features(
         self, pixel_values: Tensor, interpolate_pos_encoding: bool = False, training: bool = False
     ) -> Tensor:
@@ -73,6 +78,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         )
         return self.visual_projection(output.pooler_output)  # [batch, embed]
 
+    @unpacked
     def call(
         self,
         input_ids: Tensor,
@@ -106,12 +112,14 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
             position_ids=position_ids,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
+            training=training,
         )
         vision_output = self.vision_model(
             pixel_values=pixel_values,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
             interpolate_pos_encoding=interpolate_pos_encoding,
+            training=training,
         )
         text_embeds = unit_length(self.text_projection(text_output.pooler_output))  # [text, embed]
         image_embeds = unit_length(self.visual_projection(vision_output.pooler_output))  # [image, embed]
@@ -165,19 +173,28 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         jit_compile: bool | str = "auto",
         auto_scale_loss: bool = True,
     ) -> None:
-        """As of every Keras model, which then trains with the contrastive loss.
+        """As of every Keras model, which trains with the contrastive loss unless others are given.
+
+        Args:
+            loss: losses by output, in the place of the contrastive one. The targets of logits are the pairs, unless
+                `fit` is given others: ``{"logits_per_image": SparseCategoricalCrossentropy(from_logits=True)}``.
+            metrics, weighted_metrics: by output, too: ``{"logits_per_image": InBatchRecall(1)}``.
 
         Raises:
-            InputError: a ``loss`` or ``loss_weights``.
+            InputError: a ``loss``, ``metrics`` or ``weighted_metrics`` that name no output, or ``loss_weights`` alone.
         """
-        for name, value in (("loss", loss), ("loss_weights", loss_weights)):
-            if value is not None:
+        is_clip = type(self).call is TFCLIPModel.call  # a subclass may return something else
+        by_name = {"loss": loss, "metrics": metrics, "weighted_metrics": weighted_metrics}
+        for name, value in {**by_name, "loss_weights": loss_weights if loss is None else None}.items():
+            if is_clip and value is not None and not (name in by_name and isinstance(value, dict)):
                 raise InputError(
-                    f"{type(self).__name__}.compile: expected no {name}, got {value!r}. The model trains with its own "
-                    f"contrastive loss. Leave out {name}; {OTHER_LOSS}"
+                    f"{type(self).__name__}.compile: expected no {name}, or one by output, got {value!r}. The model "
+                    f"trains with its own contrastive loss. Leave out {name}; {OTHER_LOSS}"
                 )
         super().compile(
             optimizer=optimizer,
+            loss=loss,
+            loss_weights=loss_weights,
             metrics=metrics,
             weighted_metrics=weighted_metrics,
             run_eagerly=run_eagerly,
@@ -187,8 +204,10 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         )
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says; a loss, which had no effect when it was stored, is left out."""
-        self.compile(**keras.saving.deserialize_keras_object({**config, "loss": None, "loss_weights": None}))
+        """Compiles as `get_compile_config` says, but for a loss of no output, which had no effect before."""
+        if not isinstance(config.get("loss"), dict) or "class_name" in config["loss"]:
+            config = {**config, "loss": None, "loss_weights": None}
+        self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer:
             self.optimizer.build(self.trainable_variables)
 
@@ -214,12 +233,25 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Tensor:
-        """The loss that `fit` minimises: the contrastive one of the global batch, and what layers add.
+        """The loss that `fit` minimises: the contrastive one of the global batch, or those compiled; what layers add.
 
         Raises:
-            InputError: targets or sample weights, for which the contrastive loss has no place.
+            InputError: targets or sample weights, for which the contrastive loss has no place; or compiled losses of
+                logits on several replicas, where each would compare its own part of the pairs only.
         """
+        if self.loss is not None:
+            if framework.replicas() > 1 and isinstance(self.loss, dict) and set(self.loss) & set(LOGITS):
+                raise InputError(
+                    f"loss: expected none of logits on {framework.replicas()} replicas, got {', '.join(self.loss)}. A "
+                    "replica has the logits of its own pairs only; leave out loss, and all pairs are compared."
+                )
+            return super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         refuse_targets({"y": y, "sample_weight": sample_weight})
+        if not isinstance(y_pred, tuple):
+            raise InputError(
+                f"{type(self).__name__}.call: expected the outputs of CLIP for its contrastive loss, got "
+                f"{type(y_pred).__name__}. Compile the model with a loss for what it returns."
+            )
         _, logits_per_text, text_embeds, image_embeds, *_ = y_pred  # by position: it may be a plain tuple
         return self.batch_loss(logits_per_text, text_embeds, image_embeds) + sum(self.losses) / framework.replicas()
 

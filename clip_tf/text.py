@@ -10,6 +10,7 @@ from keras import ops
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
@@ -153,6 +154,7 @@ class TFCLIPTextModel(TFCLIPPreTrainedModel):
     def make_layers(self, config: CLIPTextConfig) -> None:
         self.text_model = TextTransformer(config, name="text_model")
 
+    @unpacked
     def call(
         self,
         input_ids: Tensor,
@@ -184,6 +186,7 @@ class TFCLIPTextModel(TFCLIPPreTrainedModel):
             position_ids=position_ids,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            training=training,
         )
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
@@ -200,6 +203,7 @@ class TFCLIPTextModelWithProjection(TFCLIPPreTrainedModel):
         self.text_model = TextTransformer(config, name="text_model")
         self.text_projection = linear(config.hidden_size, config.projection_dim, bias=False, name="text_projection")
 
+    @unpacked
     def call(
         self,
         input_ids: Tensor,
@@ -221,6 +225,7 @@ class TFCLIPTextModelWithProjection(TFCLIPPreTrainedModel):
             position_ids=position_ids,
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
+            training=training,
         )
         embeds = self.text_projection(output.pooler_output)  # [batch, embed]
         projected = CLIPTextModelOutput.from_tower(embeds, output)

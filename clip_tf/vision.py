@@ -12,6 +12,7 @@ from clip_core.config import CLIPVisionConfig
 from clip_core.errors import InputError
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
@@ -149,6 +150,7 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
     def make_layers(self, config: CLIPVisionConfig) -> None:
         self.vision_model = VisionTransformer(config, name="vision_model")
 
+    @unpacked
     def call(
         self,
         pixel_values: Tensor,
@@ -178,6 +180,7 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             interpolate_pos_encoding=interpolate_pos_encoding,
+            training=training,
         )
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
@@ -194,6 +197,7 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
         self.vision_model = VisionTransformer(config, name="vision_model")
         self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=False, name="visual_projection")
 
+    @unpacked
     def call(
         self,
         pixel_values: Tensor,
@@ -213,6 +217,7 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
             output_attentions=output_attentions,
             output_hidden_states=output_hidden_states,
             interpolate_pos_encoding=interpolate_pos_encoding,
+            training=training,
         )
         embeds = self.visual_projection(output.pooler_output)  # [batch, embed]
         projected = CLIPVisionModelOutput.from_tower(embeds, output)

@@ -17,9 +17,11 @@ from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
+from clip_tf.arguments import named_arguments, overriding_signature
 from clip_tf.data import check_arrays
 from clip_tf.frameworks import framework
 from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
+from clip_tf.objectives import check_weights, named_outputs
 
 
 def to_array(variable: keras.Variable | framework.Tensor) -> NDArray[Any]:
@@ -113,6 +115,7 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         super().__init__(dtype=policy, name=name)
         self.config = self.checked_config(config)
         self.seed = seed
+        self.measured_outputs: dict[str, None] = {}
         with layers_of(policy), keras.name_scope(self.name, caller=self):
             self.make_layers(config)
         for layer in self._flatten_layers():
@@ -120,27 +123,57 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         for owner, leaf, value in self.initial_values(seed, weights):
             getattr(owner, leaf).assign(contiguous(value))
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "call" in vars(cls):
+            call = vars(cls)["call"]
+            call.__signature__ = overriding_signature(call, super(cls, cls).call)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """As `call`, with NumPy arrays too; one mapping, as `fit` and `predict` hand over, is unpacked.
+
+        A subclass may override `call` with the arguments of its own, with ``(self, *args, **kwargs)``, or with
+        ``(self, inputs, training=False)``: the last one gets a batch as one dict, which ``super().call`` takes.
 
         Raises:
             InputTypeError: arguments that `call` does not have.
         """
-        if args and isinstance(args[0], Mapping):
-            args, kwargs = args[1:], {**args[0], **kwargs}
-        signature = inspect.signature(self.call)
-        try:
-            named = signature.bind(*args, **kwargs).arguments
-        except TypeError as error:
-            expected = ", ".join(signature.parameters)
-            raise InputTypeError(f"{type(self).__name__}: {error}; expected arguments or keys of {expected}.") from None
-        return super().__call__(**named)
+        args, kwargs = named_arguments(self, inspect.signature(self.call), args, kwargs)
+        return super().__call__(*args, **kwargs)
 
-    def stateless_call(self, trainable_variables: Any, non_trainable_variables: Any, *args: Any, **kwargs: Any) -> Any:
-        """As of every Keras model; the trainer on JAX calls this, with one mapping too."""
-        if args and isinstance(args[0], Mapping):
-            args, kwargs = args[1:], {**args[0], **kwargs}
-        return super().stateless_call(trainable_variables, non_trainable_variables, *args, **kwargs)
+    def stateless_call(
+        self,
+        trainable_variables: Any,
+        non_trainable_variables: Any,
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """As of every Keras model; `fit` and `predict` on JAX call this instead of the model, with one mapping too."""
+        args, kwargs = named_arguments(self, inspect.signature(self.call), args, kwargs)
+        return super().stateless_call(
+            trainable_variables, non_trainable_variables, *args, return_losses=return_losses, **kwargs
+        )
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """As of every Keras model; losses and metrics may be given by the names of outputs."""
+        given = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs).arguments
+        by_name = [given[what] for what in ("metrics", "weighted_metrics") if isinstance(given.get(what), dict)]
+        self.measured_outputs = {name: None for names in by_name for name in names}
+        super().compile(*args, **kwargs)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        """As of every Keras model; the losses that were compiled by the names of outputs get these."""
+        y, y_pred = named_outputs("loss", self.loss, y_pred, y)
+        check_weights(sample_weight, y)
+        return super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        """As of every Keras model; the metrics that were compiled by the names of outputs get these."""
+        y, y_pred = named_outputs("metrics", self.measured_outputs or None, y_pred, y)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def check_data(self, arguments: dict[str, Any]) -> None:
         """Checks texts and pixels in the arguments of `fit` and its like, if they are arrays or lie in host memory.
