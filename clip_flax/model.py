@@ -17,6 +17,7 @@ from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput, all_output_types
+from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import default, linear, no_weight, wide
 from clip_flax.text import TextTransformer
 from clip_flax.vision import VisionTransformer
@@ -43,6 +44,7 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         self.text_projection = linear(config.text_config.hidden_size, config.projection_dim, dtype, bias=False)
         self.logit_scale = nnx.Param(no_weight(None, (), dtype))
 
+    @across_devices
     def get_text_features(
         self,
         input_ids: Array,
@@ -57,6 +59,7 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         output = model.text_model(input_ids, attention_mask, position_ids, False, False, dropout_rng)
         return model.text_projection(output.pooler_output)  # [batch, embed]
 
+    @across_devices
     def get_image_features(
         self,
         pixel_values: Array,
@@ -70,6 +73,7 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng)
         return model.visual_projection(output.pooler_output)  # [batch, embed]
 
+    @across_devices
     def __call__(
         self,
         input_ids: Array,

@@ -11,6 +11,7 @@ from jax import Array
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
     Encoder,
     default,
@@ -143,6 +144,7 @@ class FlaxCLIPTextModel(FlaxCLIPPreTrainedModel):
     def make_layers(self, config: CLIPTextConfig, dtype: Any) -> None:
         self.text_model = TextTransformer(config, dtype)
 
+    @across_devices
     def __call__(
         self,
         input_ids: Array,
@@ -192,6 +194,7 @@ class FlaxCLIPTextModelWithProjection(FlaxCLIPPreTrainedModel):
         self.text_model = TextTransformer(config, dtype)
         self.text_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=False)
 
+    @across_devices
     def __call__(
         self,
         input_ids: Array,

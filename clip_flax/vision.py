@@ -13,6 +13,7 @@ from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
     Encoder,
     NoRngs,
@@ -127,6 +128,7 @@ class FlaxCLIPVisionModel(FlaxCLIPPreTrainedModel):
     def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
         self.vision_model = VisionTransformer(config, dtype)
 
+    @across_devices
     def __call__(
         self,
         pixel_values: Array,
@@ -175,6 +177,7 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPPreTrainedModel):
         self.vision_model = VisionTransformer(config, dtype)
         self.visual_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=False)
 
+    @across_devices
     def __call__(
         self,
         pixel_values: Array,

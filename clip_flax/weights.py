@@ -11,17 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import Array
 from jax.experimental.multihost_utils import process_allgather, sync_global_devices
+from jax.sharding import Mesh, Sharding
 from numpy.typing import NDArray
 
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weight
-from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.pretrained import Weights
 from clip_core.schemes import FLAX
-from clip_core.weights import AXES, WeightSpec, match_weights, mismatch_message, permutation
+from clip_core.weights import AXES, WeightSpec, permutation
+from clip_flax.functional import FunctionalForm
+from clip_flax.sharding import Placement, Rules, logical_axes
 
 STATE_OF_TRAINING = (nnx.RngState, nnx.Intermediate, nnx.Perturbation, nnx.metrics.MetricState)
 """Variables that are no part of the function."""
@@ -38,23 +40,11 @@ def is_spread(value: Any) -> bool:
     return isinstance(value, jax.Array) and not value.is_fully_addressable and not value.is_fully_replicated
 
 
-def _tree_spec(spec: WeightSpec) -> WeightSpec:
-    """A weight as the tree of parameters has it: named and shaped like the Linen models of transformers 4."""
-    if spec.kind not in FLAX.leaves:
-        return spec
-    _, leaf, axes = FLAX.place(spec)
-    owner = spec.name.rpartition(".")[0]
-    shape = tuple(spec.shape[axis] for axis in permutation(AXES[spec.kind], axes))
-    return WeightSpec(f"{owner}.{leaf}", "vector", shape)  # of this kind the path is the whole name
+def _draw(spec: WeightSpec, config: Any, seed: Any) -> NDArray[Any]:
+    return draw_weight(spec, config, int(seed))
 
 
-def _cast(params: Any, dtype: Any, mask: Any) -> Any:
-    """The tree in another dtype where ``mask`` is true, or everywhere without it."""
-    mask = jax.tree.map(lambda _: True, params) if mask is None else mask
-    return jax.tree.map(lambda leaf, chosen: leaf.astype(dtype) if chosen else leaf, params, mask)
-
-
-def jax_dtype(dtype: Any) -> np.dtype[Any]:
+def jax_dtype(dtype: Any, name: str = "dtype") -> np.dtype[Any]:
     """The dtype of that name; float32 for ``None``.
 
     Raises:
@@ -66,7 +56,7 @@ def jax_dtype(dtype: Any) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or found.name not in names:
-        raise InputTypeError(f"dtype: expected {', '.join(names[:-1])} or {names[-1]}, got {dtype!r}.")
+        raise InputTypeError(f"{name}: expected {', '.join(names[:-1])} or {names[-1]}, got {dtype!r}.")
     return found
 
 
@@ -84,7 +74,7 @@ def jax_precision(precision: Any) -> jax.lax.Precision | None:
         ) from None
 
 
-class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
+class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
     """Base of the five models; their parameters are a tree, too.
 
     Args:
@@ -96,11 +86,15 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
         precision: of products of float32 matrices on GPUs and TPUs, a `jax.lax.Precision` or its name. ``"highest"``
             is float32; ``"default"`` is faster and rounds factors to TensorFloat-32 or bfloat16; ``None`` leaves it to
             `jax.default_matmul_precision`.
+        param_dtype: of the weights, where it is to be another than that of the computation.
+        rngs: the next key of its stream ``params`` says the seed, for code that makes modules of NNX so.
+        mesh, sharding: where the weights are put; see `clip_flax.sharding.Placement`.
         weights: by their names in checkpoints, instead of seeded ones; copied.
 
     Raises:
-        InputTypeError: ``config`` is of another class, no such dtype or precision, or ``weights`` are no mapping to
-            arrays.
+        InputTypeError: ``config`` is of another class, no such dtype, precision or mesh, or ``weights`` are no mapping
+            to arrays.
+        InputError: weights cannot be spread so over the mesh.
         WeightMismatchError: ``weights`` are not those of the configuration.
     """
 
@@ -114,34 +108,64 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
         seed: int = 0,
         dtype: Any = None,
         precision: Any = "highest",
+        param_dtype: Any = None,
+        rngs: nnx.Rngs | None = None,
+        mesh: Mesh | None = None,
+        sharding: Rules | Sharding | None = None,
         weights: Weights | None = None,
     ) -> None:
         self.config = self.checked_config(config)
         self.deterministic = True  # the name that nnx.Module.train and eval look for
         self.precision: jax.lax.Precision | None = None
         dtype = jax_dtype(dtype)
+        kept = dtype if param_dtype is None else jax_dtype(param_dtype, "param_dtype")
+        placed = None if mesh is None and sharding is None else Placement(mesh, sharding)
         self.make_layers(config, dtype)
-        self.set_attributes(precision=jax_precision(precision))
-        traced = isinstance(jnp.zeros(()), jax.core.Tracer)
-        values = self.traced_values(seed) if traced and weights is None else self.initial_values(seed, weights)
-        for owner, leaf, value in values:
-            setattr(owner, leaf, nnx.Param(jnp.array(value, dtype)))
+        self.set_attributes(precision=jax_precision(precision), param_dtype=kept, raise_if_not_found=False)
+        drawn = seed if rngs is None else jax.random.bits(rngs.params())
+        if isinstance(jnp.zeros(()), jax.core.Tracer) and weights is None:
+            values = self.traced_values(drawn)
+        else:
+            values = self.initial_values(int(drawn), weights)
+        for spec, (owner, leaf, value) in zip(self.weight_specs(), values, strict=True):
+            axes = logical_axes(spec, self.place(spec)[2])
+            array = placed.put(spec.name, value.astype(kept), axes) if placed else jnp.array(value, kept)
+            # where it lies is said by mesh and sharding, not by a mesh that happens to be in use
+            setattr(owner, leaf, nnx.Param(array, out_sharding=axes, eager_sharding=False))
 
-    def traced_values(self, seed: int) -> Iterator[tuple[Any, str, Array]]:
+    def traced_values(self, seed: Any) -> Iterator[tuple[Any, str, Array]]:
         """Like `initial_values`, for a model that is made under ``nnx.jit`` or ``nnx.eval_shape``.
 
         The program draws the weights when it runs, rather than holding them; an abstract evaluation draws none.
         """
         for spec in self.weight_specs():
             owner, leaf, axes = self.place(spec)
-            draw = partial(draw_weight, spec, self.config, seed)
-            drawn = jax.pure_callback(draw, jax.ShapeDtypeStruct(spec.shape, jnp.float32))
+            draw = partial(_draw, spec, self.config)
+            drawn = jax.pure_callback(draw, jax.ShapeDtypeStruct(spec.shape, jnp.float32), seed)
             yield owner, leaf, drawn.transpose(permutation(AXES[spec.kind], axes))
 
     @classmethod
-    def built(cls, config: Any, dtype: Any, weights: Weights, *, precision: Any = "highest") -> Any:
-        """As `PretrainedModel.built`, with the ``precision`` of the constructor."""
-        return cls(config, dtype=dtype, weights=weights, precision=precision)
+    def built(
+        cls,
+        config: Any,
+        dtype: Any,
+        weights: Weights,
+        *,
+        precision: Any = "highest",
+        param_dtype: Any = None,
+        mesh: Mesh | None = None,
+        sharding: Rules | Sharding | None = None,
+    ) -> Any:
+        """As `PretrainedModel.built`, with those arguments of the constructor."""
+        return cls(
+            config,
+            dtype=dtype,
+            precision=precision,
+            param_dtype=param_dtype,
+            mesh=mesh,
+            sharding=sharding,
+            weights=weights,
+        )
 
     def save_pretrained(
         self,
@@ -181,88 +205,6 @@ class FlaxCLIPPreTrainedModel(PretrainedModel, nnx.Module):
         while not hasattr(owner, leaf) and hasattr(owner, "base_module"):
             owner = owner.base_module
         return owner, leaf, axes
-
-    def owners(self) -> dict[WeightSpec, tuple[Any, str]]:
-        """Of each weight the module that owns it and the parameter's name there.
-
-        Raises:
-            WeightMismatchError: the model has lost some, which are named.
-        """
-        found, problems = {}, []
-        for spec in self.weight_specs():
-            try:
-                owner, leaf, _ = self.place(spec)
-                self.parameter(owner, leaf)
-            except (AttributeError, LookupError, TypeError) as error:
-                problems.append(f"- {spec.name} {list(spec.shape)}: cannot be read: {error}")
-            else:
-                found[spec] = owner, leaf
-        if problems:
-            what = f"{type(self).__name__}.params: the model is not that of its configuration"
-            raise WeightMismatchError(mismatch_message(problems, what, "Use nnx.split and nnx.merge instead."))
-        return found
-
-    @property
-    def params(self) -> dict[str, Any]:
-        """The weights as a tree: nested dicts with the keys and array layouts of the Linen models of transformers 4.
-
-        ``model(..., params=tree)`` computes with such a tree, also inside ``jax.jit``, ``jax.grad`` and ``jax.vmap``.
-        What a model holds besides, such as the matrices of `nnx.LoRA`, is not in the tree and stays in use.
-
-        Raises:
-            WeightMismatchError: the model has lost some weights.
-        """
-        leaves = {_tree_spec(spec).name: getattr(*place)[...] for spec, place in self.owners().items()}
-        return unflatten_dict(leaves, sep=".")
-
-    def with_params(self, params: Mapping[str, Any] | None) -> Self:
-        """A model with the weights of a tree like `params`; without one this model itself.
-
-        Raises:
-            InputTypeError: not a tree of dicts.
-            WeightMismatchError: missing, unexpected or misshapen arrays, or the model has lost some weights.
-        """
-        if params is None:
-            return self
-        if not isinstance(params, Mapping):
-            raise InputTypeError(f"params: expected a tree of dicts like model.params, got {type(params).__name__}.")
-        leaves = flatten_dict(dict(params), sep=".")
-        layout = {name: (jnp.result_type(leaf), np.shape(leaf)) for name, leaf in leaves.items()}
-        names = match_weights(tuple(_tree_spec(spec) for spec in self.weight_specs()), layout, "params")
-        model = nnx.clone(self)
-        for spec, (owner, leaf) in model.owners().items():
-            tree_spec = _tree_spec(spec)
-            setattr(owner, leaf, nnx.Param(jnp.asarray(leaves[names[tree_spec.name]]).reshape(tree_spec.shape)))
-        return model
-
-    def to_bf16(self, params: Mapping[str, Any], mask: Any = None) -> Any:
-        """The tree in bfloat16, but where ``mask``, a tree of booleans, is false; computation stays in `dtype`."""
-        return _cast(params, jnp.bfloat16, mask)
-
-    def to_fp16(self, params: Mapping[str, Any], mask: Any = None) -> Any:
-        """Like `to_bf16`, in float16."""
-        return _cast(params, jnp.float16, mask)
-
-    def to_fp32(self, params: Mapping[str, Any], mask: Any = None) -> Any:
-        """Like `to_bf16`, in float32."""
-        return _cast(params, jnp.float32, mask)
-
-    def dropout_key(self, train: bool, dropout_rng: Array | None) -> Array | None:
-        """The key of a call's dropout; ``None`` if nothing is to be dropped.
-
-        Raises:
-            InputError: there is dropout to be done, but no key.
-        """
-        config = self.config
-        towers = (config.text_config, config.vision_config) if isinstance(config, CLIPConfig) else (config,)
-        if not (train or not self.deterministic) or not any(tower.attention_dropout for tower in towers):
-            return None
-        if dropout_rng is None:
-            raise InputError(
-                "dropout_rng: expected a key, since the model trains and attention_dropout is above 0, got None. "
-                "Pass dropout_rng=jax.random.key(step)."
-            )
-        return dropout_rng
 
     def set_view(self, deterministic: bool | None = None) -> None:
         """What ``nnx.view(model, deterministic=...)`` calls on its copy."""

@@ -20,6 +20,10 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_flax", "position", "dropout_rng"): "of the documented functional form: JAX has no hidden random state",
     ("clip_flax", "position", "train"): "of the documented functional form",
     ("clip_flax", "position", "axis_name"): "the devices of a loss, as torch's group",
+    ("clip_flax", "keyword", "param_dtype"): "NNX layers have a dtype of weights beside that of the computation",
+    ("clip_flax", "keyword", "rngs"): "what modules of NNX are made with",
+    ("clip_flax", "keyword", "mesh"): "of JAX's devices",
+    ("clip_flax", "keyword", "sharding"): "over the mesh",
     ("clip_flax", "keyword", "precision"): "JAX has a precision per product; the others one switch for the process",
     (
         "clip_torch",
@@ -114,13 +118,6 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "weights.jax_precision": "JAX has a precision per product",
         "weights.CLIPPreTrainedModel.traced_values": "constructors run under nnx.jit and nnx.eval_shape",
         "weights.CLIPPreTrainedModel.place": "looks through nnx.LoRA",
-        "weights.CLIPPreTrainedModel.owners": "what params= reads and sets",
-        "weights.CLIPPreTrainedModel.params": "the documented functional form",
-        "weights.CLIPPreTrainedModel.with_params": "the documented functional form",
-        "weights.CLIPPreTrainedModel.to_bf16": "a documented method of the Flax models",
-        "weights.CLIPPreTrainedModel.to_fp16": "a documented method of the Flax models",
-        "weights.CLIPPreTrainedModel.to_fp32": "a documented method of the Flax models",
-        "weights.CLIPPreTrainedModel.dropout_key": "JAX has no hidden random state",
         "weights.CLIPPreTrainedModel.set_view": "nnx.view",
     },
 }
@@ -134,7 +131,12 @@ EXTRA_FILES = {  # file -> reason
         "objectives": "what compile takes",
         "data": "fit and its like check arrays before they go into compiled code",
     },
-    "clip_flax": {"compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself"},
+    "clip_flax": {
+        "compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself",
+        "explicit_mesh": "only JAX's meshes have types",
+        "functional": "the documented functional form: JAX has no hidden state",
+        "sharding": "torch's and TensorFlow's models are spread by FSDP and strategies",
+    },
 }
 
 
