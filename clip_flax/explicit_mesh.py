@@ -2,7 +2,7 @@
 
 On such a mesh every operation says how its result is split, and one that could be split in several ways is an error: a
 lookup of words, the class token before the patches, a product whose summed axis is split. None of these has one answer
-that fits every way to split a model. So inputs and weights keep their types outside, the compiler splits what is inside,
+that fits every way to split a model. Inputs and weights keep their types outside, the compiler splits what is inside,
 and outputs are typed again: split along the batch as the inputs are.
 """
 
@@ -63,7 +63,9 @@ def _left_to_the_compiler(method: Callable[..., Any], given: dict[str, Any], mes
         nonlocal structure, group_of
         leaves, structure = jax.tree.flatten(method(**arrays, **rest))
         group_of = [groups.index(_rows(leaf) if _rows(leaf) in batches else None) for leaf in leaves]
-        return [[leaf for leaf, at in zip(leaves, group_of, strict=True) if at == group] for group in range(len(groups))]
+        return [
+            [leaf for leaf, at in zip(leaves, group_of, strict=True) if at == group] for group in range(len(groups))
+        ]
 
     splits = [NamedSharding(mesh, PartitionSpec(batches[group]) if group else PartitionSpec()) for group in groups]
     computed = [iter(leaves) for leaves in jax.sharding.auto_axes(compute, out_sharding=splits)(arrays)]

@@ -69,7 +69,9 @@ class Placement:
         self.mesh, self.everywhere = mesh, sharding if isinstance(sharding, Sharding) else None
         if self.everywhere is not None:
             if mesh is not None:
-                raise InputError("sharding: expected rules for the axes of the mesh, got a sharding, which has its own.")
+                raise InputError(
+                    "sharding: expected rules for the axes of the mesh, got a sharding, which has its own."
+                )
             return
         try:
             self.rules = dict(sharding or {})

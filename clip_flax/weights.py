@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from os import PathLike
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,7 @@ from jax.experimental.multihost_utils import process_allgather, sync_global_devi
 from jax.sharding import Mesh, Sharding
 from numpy.typing import NDArray
 
-from clip_core.config import CLIPConfig
-from clip_core.errors import InputError, InputTypeError, WeightMismatchError
+from clip_core.errors import InputTypeError
 from clip_core.initialization import draw_weight
 from clip_core.pretrained import Weights
 from clip_core.schemes import FLAX
