@@ -26,6 +26,7 @@ SECTIONS = {
     ),
     "clip_core.pretrained": ("PretrainedModel",),
     "clip_torch": (),
+    "clip_torch.hf": (),
     "clip_tf": (),
     "clip_flax": (),
     "weights_convert": (),

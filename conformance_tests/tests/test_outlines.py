@@ -124,6 +124,7 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 
 
 EXTRA_FILES = {  # file -> reason
+    "clip_torch": {"hf": "transformers' classes are torch modules; it has no others any more"},
     "clip_tf": {
         "layer_state": "what .keras files keep of layers; the others have no such files",
         "batches": "Keras knows no other nests than those that are registered",
