@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -79,7 +78,6 @@ def change_layer(layer: keras.Layer, state: dict[str, Any], custom_objects: Any)
         layer.dtype_policy = keras.saving.deserialize_keras_object(state["dtype"], custom_objects)
     if "lora" in state:
         layer.enable_lora(**state["lora"])
-        layer.load_own_variables = partial(load_with_lora, layer)
     if "gradient_checkpointing" in state:
         layer.gradient_checkpointing = True
     if layer.trainable is not state.get("trainable", True):
@@ -88,14 +86,3 @@ def change_layer(layer: keras.Layer, state: dict[str, Any], custom_objects: Any)
         variable.trainable = name not in state.get("frozen", ())
         if name in state.get("constraints", ()):
             variable.constraint = keras.saving.deserialize_keras_object(state["constraints"][name], custom_objects)
-
-
-def load_with_lora(layer: keras.Layer, store: Mapping[str, Any]) -> None:
-    """Loads a layer that was saved with its adapter merged.
-
-    Keras sets both factors to 0, from where they learn nothing; here the first one keeps what was drawn.
-    """
-    factor = layer.lora_embeddings_a if isinstance(layer, keras.layers.Embedding) else layer.lora_kernel_a
-    drawn = factor.numpy()
-    type(layer).load_own_variables(layer, store)
-    factor.assign(drawn)

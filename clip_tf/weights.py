@@ -17,6 +17,7 @@ from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
+from clip_tf.adapters import WithAdapters, has_factors
 from clip_tf.arguments import named_arguments, overriding_signature
 from clip_tf.data import check_arrays
 from clip_tf.frameworks import framework
@@ -75,7 +76,7 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
+class TFCLIPPreTrainedModel(WithAdapters, PretrainedModel, keras.Model):
     """Base of the five models.
 
     `fit`, `evaluate`, `predict` and their ``_on_batch`` forms are those of every Keras model. Texts that they are given
@@ -191,7 +192,7 @@ class TFCLIPPreTrainedModel(PretrainedModel, keras.Model):
         merged = {
             id(variable)
             for _, layer in layers_by_path(self)
-            if getattr(layer, "lora_enabled", False) and not layer.quantization_mode
+            if has_factors(layer)
             for name, variable in own_variables(layer).items()
             if name.startswith(("_", "lora_"))
         }

@@ -129,6 +129,7 @@ EXTRA_FILES = {  # file -> reason
         "layer_state": "what .keras files keep of layers; the others have no such files",
         "batches": "Keras knows no other nests than those that are registered",
         "arguments": "fit and its like hand over one mapping, and Keras reads signatures",
+        "adapters": "LoRA of Keras' layers; PyTorch has PEFT",
         "objectives": "what compile takes",
         "data": "fit and its like check arrays before they go into compiled code",
     },
