@@ -35,6 +35,10 @@ class ModelOutput:
         present = tuple([name for name in cls.FIELDS if fields[name] is not None])
         return cls._variants[present](*[fields[name] for name in present])
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The field of that name, or the default if it is not there."""
+        return self[name] if name in self._fields else default
+
     def keys(self) -> tuple[str, ...]:
         """Names of the fields that are there."""
         return self._fields
@@ -71,6 +75,18 @@ class ModelOutput:
         return _rebuild, (self._kind, self._fields, tuple(self.values()))
 
 
+def _new(cls: Any, *values: Any) -> Any:
+    """One value per field; or, as generic code rebuilds lists and tuples, one iterable of them (no output has one field).
+
+    Raises:
+        TypeError: another number of values.
+    """
+    values = tuple(values[0]) if len(values) == 1 else values
+    if len(values) != len(cls._fields):
+        raise TypeError(f"{cls.__name__}: expected values for {', '.join(cls._fields)}, got {len(values)}.")
+    return tuple.__new__(cls, values)
+
+
 def _rebuild(kind: str, present: tuple[str, ...], values: tuple[Any, ...]) -> Any:
     return globals()[kind]._variants[present](*values)
 
@@ -83,7 +99,8 @@ def _with_variants(cls: type[ModelOutput]) -> type[ModelOutput]:
             present = tuple(name for name in cls.FIELDS if name not in cls.OPTIONAL or name in chosen)
             name = "And".join([cls.__name__, *(option.title().replace("_", "") for option in chosen)])
             fields = namedtuple(name, present)  # type: ignore[misc]  # known only here
-            variant = type(name, (cls, fields), {"__slots__": (), "_kind": cls.__name__, "__module__": __name__})
+            own = {"__slots__": (), "_kind": cls.__name__, "__module__": __name__, "__new__": _new}
+            variant = type(name, (cls, fields), own)
             variant._fields = present  # type: ignore[attr-defined]
             cls._variants[present] = variant
     return cls
