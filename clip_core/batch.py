@@ -73,6 +73,16 @@ class BatchFeature(dict[str, Any]):
         super().__init__({} if data is None else data)
         self.convert_to_tensors(tensor_type, prepend_batch_axis)
 
+    def __getitem__(self, key: Any) -> Any:
+        """The entry of that name; of a slice, the batch of these rows of every entry.
+
+        Raises:
+            KeyError: no such entry. One row of all is ``batch[i : i + 1]``.
+        """
+        if isinstance(key, slice):
+            return type(self)({name: value[key] for name, value in self.items()})
+        return super().__getitem__(key)
+
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
@@ -96,7 +106,7 @@ class BatchFeature(dict[str, Any]):
                 raise InputError(f"cannot convert {name!r}: {error}; {self.ragged_hint}") from None
         return self
 
-    def to(self, device: Any = None, *, dtype: Any = None, non_blocking: bool = False) -> Self:
+    def to(self, device: Any = None, dtype: Any = None, *, non_blocking: bool = False) -> Self:
         """Move the PyTorch tensors of this batch to `device`, in place; `dtype` applies to the floating ones only.
 
         As in PyTorch, a dtype may stand in the place of the device. Entries that are not tensors stay as they are.

@@ -76,7 +76,7 @@ class ModelOutput:
 
 
 def _new(cls: Any, *values: Any) -> Any:
-    """One value per field; or, as generic code rebuilds lists and tuples, one iterable of them (no output has one field).
+    """One value per field or, as generic code rebuilds lists and tuples, one iterable of them; no output has one field.
 
     Raises:
         TypeError: another number of values.

@@ -32,6 +32,7 @@ from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weights
 from clip_core.loading_options import one_dtype, sort_keywords
+from clip_core.members import ModelMembers
 from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.schemes import Scheme
 from clip_core.weights import (
@@ -47,7 +48,7 @@ from clip_core.weights import (
 Weights: TypeAlias = Mapping[str, NDArray[Any]]
 
 
-class PretrainedModel(Publishable):
+class PretrainedModel(ModelMembers, Publishable):
     """Base of the five models of every backend, beside the framework's own base class."""
 
     config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
@@ -70,15 +71,20 @@ class PretrainedModel(Publishable):
 
     @classmethod
     def checked_config(cls, config: Any) -> Any:
-        """The configuration, if it is one for this class.
+        """The configuration, if it is one for this class; one of transformers becomes one of Triclip.
 
         Raises:
-            InputTypeError: it is of another class.
+            InputTypeError: it is for another class.
+            ConfigError: its values describe no model.
         """
-        if not isinstance(config, cls.config_class):
-            expected, got = cls.config_class.__name__, type(config).__name__
-            raise InputTypeError(f"{cls.__name__}: expected a {expected}, got {got}.")
-        return config
+        if isinstance(config, cls.config_class):
+            return config
+        model_type = getattr(config, "model_type", None)
+        if model_type == cls.config_class.model_type and callable(getattr(config, "to_dict", None)):
+            return cls.config_class.from_dict(config.to_dict())
+        expected, got = cls.config_class.__name__, type(config).__name__
+        kind = f" of model_type {model_type!r}" if isinstance(model_type, str) else ""
+        raise InputTypeError(f"{cls.__name__}: expected a {expected}, got {got}{kind}.")
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """The entries of the weight table that this model has."""
@@ -235,6 +241,8 @@ class PretrainedModel(Publishable):
                 choice=given.choice,
             )
             model, unused = cls.of_checkpoint(loaded, dtype, **options), list(loaded.unused)
+        if isinstance(model, cls) and given.name_or_path is not None:
+            model.name_or_path = str(given.name_or_path)
         if not output_loading_info:
             return model
         return model, {"missing_keys": [], "unexpected_keys": unused, "mismatched_keys": [], "error_msgs": []}
@@ -323,19 +331,6 @@ class PretrainedModel(Publishable):
 
     def stale_files(self) -> tuple[str, ...]:
         return STALE_WEIGHTS
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recomputes each block in the backward pass of training instead of keeping its activations."""
-        self._set_gradient_checkpointing(True)
-
-    def gradient_checkpointing_disable(self) -> None:
-        """Keeps the activations of each block."""
-        self._set_gradient_checkpointing(False)
-
-    def _set_gradient_checkpointing(self, value: bool) -> None:
-        for tower in ("text_model", "vision_model"):
-            if hasattr(self, tower):
-                getattr(self, tower).encoder.gradient_checkpointing = value
 
 
 def module_at(model: Any, path: str) -> Any:

@@ -140,7 +140,7 @@ class Attention(nnx.Module):
     """Multi-head self-attention; one projection each for query, key, value and output."""
 
     def __init__(self, config: TowerConfig, dtype: Any) -> None:
-        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.num_heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.precision: jax.lax.Precision | None = None
         self.dropout = nnx.Dropout(config.attention_dropout)
         self.q_proj = linear(config.hidden_size, config.hidden_size, dtype)
@@ -170,7 +170,7 @@ class Attention(nnx.Module):
 
     def split_heads(self, x: Array) -> Array:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
-        x = x.reshape(*x.shape[:2], self.heads, self.head_dim)  # [batch, token, head, head_dim]
+        x = x.reshape(*x.shape[:2], self.num_heads, self.head_dim)  # [batch, token, head, head_dim]
         return x.swapaxes(1, 2)  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Array, key: Array, attention_mask: Array | None) -> Array:
@@ -186,13 +186,13 @@ class MLP(nnx.Module):
     """Two dense layers with the configuration's activation between them."""
 
     def __init__(self, config: TowerConfig, dtype: Any) -> None:
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.activation_fn = ACTIVATIONS[config.hidden_act]
         self.fc1 = linear(config.hidden_size, config.intermediate_size, dtype)
         self.fc2 = linear(config.intermediate_size, config.hidden_size, dtype)
 
     def __call__(self, hidden_states: Array) -> Array:
         """``[batch, token, hidden]`` to ``[batch, token, hidden]``."""
-        return self.fc2(self.activation(self.fc1(hidden_states)))
+        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
 
 
 class EncoderLayer(nnx.Module):

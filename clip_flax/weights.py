@@ -119,7 +119,7 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         dtype = jax_dtype(dtype)
         kept = dtype if param_dtype is None else jax_dtype(param_dtype, "param_dtype")
         placed = None if mesh is None and sharding is None else Placement(mesh, sharding)
-        self.make_layers(config, dtype)
+        self.make_layers(self.config, dtype)
         self.set_attributes(precision=jax_precision(precision), param_dtype=kept, raise_if_not_found=False)
         drawn = seed if rngs is None else jax.random.bits(rngs.params())
         if isinstance(jnp.zeros(()), jax.core.Tracer) and weights is None:
@@ -209,6 +209,16 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         """What ``nnx.view(model, deterministic=...)`` calls on its copy."""
         if deterministic is not None:
             self.deterministic = deterministic
+
+    def is_counted(self, parameter: Any) -> bool:
+        return isinstance(parameter, nnx.Param)
+
+    def is_trainable(self, parameter: Any) -> bool:
+        return isinstance(parameter, nnx.Param)
+
+    def set_table(self, layer: Any, table: NDArray[Any]) -> None:
+        layer.embedding = layer.embedding.replace(jnp.asarray(table, layer.embedding.dtype))
+        layer.num_embeddings = len(table)
 
     @property
     def device(self) -> Any:

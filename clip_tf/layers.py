@@ -131,7 +131,7 @@ class Attention(keras.layers.Layer):
 
     def __init__(self, config: TowerConfig, *, name: str) -> None:
         super().__init__(name=name)
-        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.num_heads, self.head_dim = config.num_attention_heads, config.head_dim
         self.dropout_rate = config.attention_dropout
         with keras.name_scope(name, caller=self):
             self.q_proj = linear(config.hidden_size, config.hidden_size, name="q_proj")
@@ -165,7 +165,7 @@ class Attention(keras.layers.Layer):
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
         batch, token, _ = ops.shape(x)
-        x = ops.reshape(x, (batch, token, self.heads, self.head_dim))  # [batch, token, head, head_dim]
+        x = ops.reshape(x, (batch, token, self.num_heads, self.head_dim))  # [batch, token, head, head_dim]
         return ops.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
@@ -181,14 +181,14 @@ class MLP(keras.layers.Layer):
 
     def __init__(self, config: TowerConfig, *, name: str) -> None:
         super().__init__(name=name)
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.activation_fn = ACTIVATIONS[config.hidden_act]
         with keras.name_scope(name, caller=self):
             self.fc1 = linear(config.hidden_size, config.intermediate_size, name="fc1")
             self.fc2 = linear(config.intermediate_size, config.hidden_size, name="fc2")
 
     def call(self, hidden_states: Tensor) -> Tensor:
         """``[batch, token, hidden]`` to ``[batch, token, hidden]``."""
-        return self.fc2(self.activation(self.fc1(hidden_states)))
+        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
 
 
 class EncoderLayer(keras.layers.Layer):

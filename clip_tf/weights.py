@@ -118,7 +118,7 @@ class TFCLIPPreTrainedModel(WithAdapters, PretrainedModel, keras.Model):
         self.seed = seed
         self.measured_outputs: dict[str, None] = {}
         with layers_of(policy), keras.name_scope(self.name, caller=self):
-            self.make_layers(config)
+            self.make_layers(self.config)
         for layer in self._flatten_layers():
             layer.built = True  # no build on the first call: all variables are there
         for owner, leaf, value in self.initial_values(seed, weights):
@@ -197,6 +197,9 @@ class TFCLIPPreTrainedModel(WithAdapters, PretrainedModel, keras.Model):
             if name.startswith(("_", "lora_"))
         }
         return {variable.path: variable for variable in self.weights if id(variable) not in merged}
+
+    def is_trainable(self, parameter: Any) -> bool:
+        return parameter.trainable
 
     @property
     def input_signature(self) -> dict[str, keras.KerasTensor]:

@@ -6,7 +6,7 @@ Shapes: batch, token, hidden; head and head_dim inside attention; query and key 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError
+from clip_core.errors import InputError, InputTypeError
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -96,12 +96,54 @@ def optional_input(name: str, value: Any) -> Tensor | None:
     return None if value is None else tensor_input(name, value)
 
 
+def refuse_meta(name: str, value: Tensor | None, weight: Tensor) -> None:
+    """Raises `InputError` for an input without values where the weight that it meets has some.
+
+    torch computes with both, and the result has no values, without a word.
+    """
+    if value is not None and value.is_meta and not weight.is_meta:
+        raise InputError(
+            f"{name}: lies on the meta device, which holds no values, the model on {weight.device}. Make it there: "
+            f"torch.tensor(..., device={str(weight.device)!r})."
+        )
+
+
+def joined_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """One mask ``[batch or 1, head or 1, query, key]`` of two, in the forms that `Attention` takes.
+
+    Raises:
+        InputError: one of them has another form.
+    """
+    masks = [mask for mask in (first, second) if mask is not None]
+    for mask in masks:
+        if mask.ndim != 4 or not (mask.dtype == torch.bool or mask.is_floating_point()):
+            raise InputError(
+                "attention_mask, causal_attention_mask: expected [batch, 1, query, key], booleans that are true where "
+                "a query sees a key, or numbers that are added to the scores; got "
+                f"{list(mask.shape)}, {mask.dtype}. The whole model takes the tokenizer's [batch, token]."
+            )
+    if not masks:
+        return None
+    if all(mask.dtype == torch.bool for mask in masks):
+        return masks[0] if len(masks) == 1 else masks[0] & masks[1]
+    if len(masks) == 1:
+        return masks[0]
+    added = [
+        torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)
+        if mask.dtype == torch.bool
+        else mask
+        for mask in masks
+    ]
+    return added[0] + added[1]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention; one projection each for query, key, value and output."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        self.heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.num_heads, self.head_dim = config.num_attention_heads, config.head_dim
+        self.embed_dim, self.scale = config.hidden_size, config.head_dim**-0.5
         self.dropout_rate = config.attention_dropout
         self.fused_attention = True
         self.q_proj = linear(config.hidden_size, config.hidden_size)
@@ -110,16 +152,19 @@ class Attention(nn.Module):
         self.out_proj = linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
+        A mask of numbers is added to the scores instead, as in transformers.
         Without ``output_attentions`` torch's fused attention is used, unless `fused_attention` is switched off; both
         ways differ by rounding only.
         """
         query = self.split_heads(self.q_proj(hidden_states))
         key = self.split_heads(self.k_proj(hidden_states))
         value = self.split_heads(self.v_proj(hidden_states))
+        if attention_mask is not None and attention_mask.dtype != torch.bool:
+            attention_mask = attention_mask.to(query.dtype)
         dropout_rate = self.dropout_rate if self.training else 0.0
         weights = None
         if output_attentions or not self.fused_attention:
@@ -127,20 +172,22 @@ class Attention(nn.Module):
             context = F.dropout(weights, dropout_rate) @ value  # [batch, head, query, head_dim]
         else:
             context = F.scaled_dot_product_attention(  # [batch, head, query, head_dim]
-                query, key, value, attn_mask=attention_mask, dropout_p=dropout_rate, scale=self.head_dim**-0.5
+                query, key, value, attn_mask=attention_mask, dropout_p=dropout_rate, scale=self.scale
             )
         context = context.transpose(1, 2).flatten(2)  # [batch, token, hidden]
         return self.out_proj(context), weights if output_attentions else None
 
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
-        heads: Tensor = x.unflatten(2, (self.heads, self.head_dim))  # type: ignore[no-untyped-call]  # torch's own
+        heads: Tensor = x.unflatten(2, (self.num_heads, self.head_dim))  # type: ignore[no-untyped-call]  # torch's own
         return heads.transpose(1, 2)  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:
         """Attention after softmax, before dropout; the softmax is in float32 or wider."""
-        scores = wide((query * self.head_dim**-0.5) @ key.transpose(2, 3))  # [batch, head, query, key]
-        if attention_mask is not None:
+        scores = wide((query * self.scale) @ key.transpose(2, 3))  # [batch, head, query, key]
+        if attention_mask is not None and attention_mask.dtype != torch.bool:
+            scores = scores + attention_mask
+        elif attention_mask is not None:
             scores = scores.masked_fill(~attention_mask, torch.finfo(scores.dtype).min)
         return torch.softmax(scores, dim=-1).to(query.dtype)
 
@@ -150,13 +197,13 @@ class MLP(nn.Module):
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[config.hidden_act]
+        self.activation_fn = ACTIVATIONS[config.hidden_act]
         self.fc1 = linear(config.hidden_size, config.intermediate_size)
         self.fc2 = linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """``[batch, token, hidden]`` to ``[batch, token, hidden]``."""
-        return self.fc2(self.activation(self.fc1(hidden_states)))
+        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
 
 
 class EncoderLayer(nn.Module):
@@ -170,7 +217,7 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool = False
+        self, hidden_states: Tensor, attention_mask: Tensor | None = None, output_attentions: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
         attended, weights = self.self_attn(self.layer_norm1(hidden_states), attention_mask, output_attentions)
@@ -179,29 +226,53 @@ class EncoderLayer(nn.Module):
         return hidden_states, weights
 
 
+class EncoderOutput(NamedTuple):
+    """What an `Encoder` returns; shapes as of `clip_core.outputs.BaseModelOutputWithPooling`."""
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...] | None
+    attentions: tuple[Tensor, ...] | None
+
+
 class Encoder(nn.Module):
     """The stack of blocks."""
 
     def __init__(self, config: TowerConfig) -> None:
         super().__init__()
+        self.config = config
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.num_hidden_layers))
         self.gradient_checkpointing = False
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None, output_attentions: bool, output_hidden_states: bool
-    ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
+        self,
+        inputs_embeds: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        causal_attention_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> EncoderOutput:
+        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each.
+
+        Args:
+            inputs_embeds: ``[batch, token, hidden]``.
+            attention_mask, causal_attention_mask: as of `joined_masks`; both hold. Unlike the text tower, this makes
+                no causal mask by itself.
+            output_attentions, output_hidden_states: as the configuration says unless given.
+            return_dict: changes nothing: what is returned is a tuple with names.
+        """
+        output_attentions = default(output_attentions, self.config.output_attentions)
+        output_hidden_states = default(output_hidden_states, self.config.output_hidden_states)
+        hidden_states, mask = inputs_embeds, joined_masks(attention_mask, causal_attention_mask)
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
-                hidden_states, weights = checkpoint(
-                    layer, hidden_states, attention_mask, output_attentions, use_reentrant=False
-                )
+                hidden_states, weights = checkpoint(layer, hidden_states, mask, output_attentions, use_reentrant=False)
             else:
-                hidden_states, weights = layer(hidden_states, attention_mask, output_attentions)
+                hidden_states, weights = layer(hidden_states, mask, output_attentions)
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
-        return (
+        return EncoderOutput(
             hidden_states,
             tuple(all_hidden_states) if output_hidden_states else None,
             tuple(all_attentions) if output_attentions else None,

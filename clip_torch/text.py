@@ -9,8 +9,18 @@ from torch import Tensor, nn
 
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
+from clip_core.errors import InputError
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
-from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, optional_input, tensor_input
+from clip_torch.layers import (
+    Encoder,
+    default,
+    host_values,
+    layer_norm,
+    linear,
+    optional_input,
+    refuse_meta,
+    tensor_input,
+)
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -22,11 +32,28 @@ class TextEmbeddings(nn.Module):
         self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
 
-    def forward(self, input_ids: Tensor, position_ids: Tensor | None) -> Tensor:
-        """Ids ``[batch, token]`` to ``[batch, token, hidden]``; positions count from 0 unless given."""
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+    ) -> Tensor:
+        """Ids ``[batch, token]`` to ``[batch, token, hidden]``; positions count from 0 unless given.
+
+        ``inputs_embeds`` ``[batch, token, hidden]`` are taken in the place of the ids' embeddings.
+
+        Raises:
+            InputError: ids and embeddings, or neither; or more tokens than there are positions.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise InputError("expected input_ids or inputs_embeds, one of them.")
+        tokens: Tensor = self.token_embedding(input_ids) if inputs_embeds is None else inputs_embeds
+        length, longest = tokens.shape[1], self.position_embedding.num_embeddings
+        if length > longest:
+            raise InputError(f"expected at most {longest} tokens, got {length}. Cut the texts: truncation=True.")
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]  # [1, token]
-        return self.token_embedding(input_ids) + self.position_embedding(position_ids)  # [batch, token, hidden]
+            position_ids = torch.arange(length, device=tokens.device)[None]  # [1, token]
+        return tokens + self.position_embedding(position_ids)  # [batch, token, hidden]
 
 
 class TextTransformer(nn.Module):
@@ -51,6 +78,12 @@ class TextTransformer(nn.Module):
         input_ids = tensor_input("input_ids", input_ids)
         attention_mask = optional_input("attention_mask", attention_mask)
         position_ids = optional_input("position_ids", position_ids)
+        for name, value in (
+            ("input_ids", input_ids),
+            ("attention_mask", attention_mask),
+            ("position_ids", position_ids),
+        ):
+            refuse_meta(name, value, self.final_layer_norm.weight)
         values_are_checked = self.check(input_ids, attention_mask, position_ids)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),

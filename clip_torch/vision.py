@@ -11,7 +11,7 @@ from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, tensor_input, wide
+from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, refuse_meta, tensor_input, wide
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -36,7 +36,9 @@ class VisionEmbeddings(nn.Module):
     def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__()
         self.config = config
-        tokens = config.patches_per_side**2 + 1
+        self.embed_dim, self.image_size, self.patch_size = config.hidden_size, config.image_size, config.patch_size
+        self.num_patches = config.patches_per_side**2
+        self.num_positions = tokens = self.num_patches + 1
         self.class_embedding = nn.Parameter(torch.empty(config.hidden_size))
         self.patch_embedding = nn.Conv2d(
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, padding=0, bias=False
@@ -87,6 +89,7 @@ class VisionTransformer(nn.Module):
     ) -> BaseModelOutputWithPooling:
         """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
+        refuse_meta("pixel_values", pixel_values, self.post_layernorm.weight)
         check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         check_pixel_values(host_values(pixel_values))
         last_hidden_state, hidden_states, attentions = self.encoder(

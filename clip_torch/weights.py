@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import nullcontext
 from os import PathLike
-from typing import Any
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from clip_core.errors import InputError, InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
+from clip_core.vocabulary import changes_for
 from clip_torch.layers import Attention
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -91,6 +92,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     """
 
     scheme = TORCH
+    _no_split_modules: ClassVar[list[str]] = ["TextEmbeddings", "VisionEmbeddings", "EncoderLayer"]
     to_array = staticmethod(to_array)
 
     def __init__(
@@ -105,7 +107,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         self.config = self.checked_config(config)
         device, dtype = torch.get_default_device(), torch_dtype(dtype)
         with torch.device("meta"):  # neither memory nor random numbers for weights that are set next
-            self.make_layers(config)
+            self.make_layers(self.config)
         for owner, leaf, value in self.initial_values(seed, weights):
             setattr(owner, leaf, nn.Parameter(to_tensor(value).to(device, dtype)))
 
@@ -218,6 +220,43 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
             raise LookupError("it lies on the meta device, which holds no values")
         return torch.as_tensor(offloaded[leaf])
 
+    def is_counted(self, parameter: Any) -> bool:
+        return isinstance(parameter, nn.Parameter)
+
+    def is_trainable(self, parameter: Any) -> bool:
+        return parameter.requires_grad
+
+    def set_table(self, layer: Any, table: NDArray[Any]) -> None:
+        old = layer.weight
+        value = to_tensor(table).to(old.device, old.dtype)
+        layer.weight = nn.Parameter(value, requires_grad=old.requires_grad)
+        layer.num_embeddings = len(table)
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Puts another token embedding in its place; the configuration's ``vocab_size`` follows.
+
+        Raises:
+            InputError: no text tower, or a table that does not fit it.
+        """
+        if not hasattr(self, "text_model"):
+            raise InputError(f"{type(self).__name__} has no tokens.")
+        config, shape = self.text_model.config, tuple(value.weight.shape)
+        if len(shape) != 2 or shape[1] != config.hidden_size:
+            raise InputError(f"expected an embedding [vocab, {config.hidden_size}], got {list(shape)}.")
+        changes = changes_for(config, shape[0])
+        self.text_model.embeddings.token_embedding = value
+        self.change_text_config(changes)
+
+    def enable_input_require_grads(self) -> None:
+        """Makes what the input layers give need gradients, so that frozen ones do not end the backward pass."""
+        self.disable_input_require_grads()
+        self._input_hooks = [layer.register_forward_hook(_require_grad) for layer in self.input_layers()]
+
+    def disable_input_require_grads(self) -> None:
+        """Undoes `enable_input_require_grads`."""
+        for hook in self.__dict__.pop("_input_hooks", ()):
+            hook.remove()
+
     @property
     def device(self) -> torch.device:
         """Where the weights lie."""
@@ -227,3 +266,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype of the weights."""
         return next(self.parameters()).dtype
+
+
+def _require_grad(layer: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    return output.requires_grad_(True)

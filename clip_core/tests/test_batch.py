@@ -76,5 +76,16 @@ def test_moves_torch_tensors_only():
     assert batch.input_ids.dtype == torch.int64
     assert batch.pixel_values.dtype == torch.float64
     assert batch.to(torch.float16).pixel_values.dtype == torch.float16
+    assert batch.to("cpu", torch.float32).pixel_values.dtype == torch.float32
     with pytest.raises(InputTypeError, match="return_tensors='pt'"):
         BatchFeature({"pixel_values": [[0.5]]}).to("cpu")
+
+
+def test_a_slice_is_the_batch_of_those_rows():
+    batch = BatchEncoding({"input_ids": [[1], [2], [3]], "attention_mask": [[1], [1], [0]]})
+    part = batch[1:]
+    assert type(part) is BatchEncoding
+    assert part.input_ids == [[2], [3]]
+    assert part.attention_mask == [[1], [0]]
+    with pytest.raises(KeyError):
+        batch[0]

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, ModelOutput
+from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, CLIPTextModelOutput, ModelOutput
 
 TOWER = {"last_hidden_state": 1, "pooler_output": 2, "hidden_states": None, "attentions": (5, 6)}
 
@@ -42,3 +42,23 @@ def test_pickle_keeps_type_and_fields():
     loaded = pickle.loads(pickle.dumps(out))
     assert type(loaded) is type(out)
     assert loaded == out
+
+
+def test_an_output_is_rebuilt_from_an_iterable_as_from_values():
+    output = CLIPTextModelOutput.of(
+        {"text_embeds": 1, "last_hidden_state": 2, "hidden_states": (3, 4), "attentions": None}
+    )
+    doubled = type(output)(value * 2 for value in output)
+    assert doubled == (2, 4, (3, 4, 3, 4))
+    assert doubled.hidden_states == (3, 4, 3, 4)
+    assert type(output)(*output) == type(output)(output) == output
+    for wrong in ((), (1, 2), ([1, 2],), (1, 2, 3, 4)):
+        with pytest.raises(TypeError):
+            type(output)(*wrong)
+
+
+def test_get_is_that_of_a_dict():
+    output = BaseModelOutputWithPooling.of(
+        {"last_hidden_state": 1, "pooler_output": 2, "hidden_states": None, "attentions": None}
+    )
+    assert (output.get("pooler_output"), output.get("attentions"), output.get("loss", 5)) == (2, None, 5)

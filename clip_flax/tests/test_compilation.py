@@ -67,7 +67,7 @@ def dtype_of_a_layer(block):
 
 
 def heads(block):
-    block.self_attn.heads, block.self_attn.head_dim = block.self_attn.head_dim, block.self_attn.heads
+    block.self_attn.num_heads, block.self_attn.head_dim = block.self_attn.head_dim, block.self_attn.num_heads
 
 
 def epsilon(block):

@@ -195,3 +195,52 @@ def test_wrong_inputs_are_refused(model, inputs):
         model(**inputs, return_loss=True)
     with pytest.raises(InputError, match="input_ids: expected 0 to 60, got"):
         model(**(inputs | {"input_ids": inputs["input_ids"] + 1000}))
+
+
+def test_parts_are_called_as_in_transformers(model, inputs):
+    text, ids = model.text_model, inputs["input_ids"]
+    expected = text(ids, output_attentions=True, output_hidden_states=True)
+    embeds = text.embeddings(inputs_embeds=text.embeddings.token_embedding(ids))
+    assert torch.equal(embeds, text.embeddings(input_ids=ids))
+    added = torch.full((ids.shape[1], ids.shape[1]), torch.finfo(torch.float32).min).triu(1)[None, None]
+    options = {"output_attentions": True, "output_hidden_states": True, "return_dict": True}
+    output = text.encoder(inputs_embeds=embeds, causal_attention_mask=added, **options)
+    assert_same(output.attentions, expected.attentions)
+    assert_same(output.hidden_states, expected.hidden_states)
+    assert_same(text.final_layer_norm(output[0]), expected[0])
+    assert_same(text.encoder(embeds, causal_attention_mask=added)[0], output[0])  # fused
+    vision = model.vision_model.embeddings
+    assert (vision.num_patches, vision.num_positions, vision.image_size, vision.patch_size) == (16, 17, 30, 7)
+    attention = text.encoder.layers[0].self_attn
+    assert (attention.num_heads, attention.head_dim, attention.embed_dim, attention.scale) == (3, 8, 24, 8**-0.5)
+    assert text.encoder.layers[0].mlp.activation_fn(torch.ones(())) == pytest.approx(1 / (1 + np.exp(-1.702)))
+
+
+@pytest.mark.parametrize("kinds", [(torch.bool, torch.float32), (torch.float32, torch.bool), (torch.float32,) * 2])
+def test_two_masks_of_an_encoder_both_hold(model, inputs, kinds):
+    length, text = inputs["input_ids"].shape[1], model.text_model
+    causal = torch.ones(length, length, dtype=torch.bool).tril()[None, None]
+    tokens = inputs["attention_mask"].bool()[:, None, None]
+    embeds = text.embeddings(inputs["input_ids"])
+    expected = text.encoder(embeds, causal & tokens)[0][inputs["attention_mask"] == 1]
+    forms = {torch.bool: lambda mask: mask, torch.float32: lambda mask: (mask.float() - 1) * 1e9}
+    masks = [forms[kind](mask) for kind, mask in zip(kinds, (tokens, causal), strict=True)]
+    output = text.encoder(embeds, attention_mask=masks[0], causal_attention_mask=masks[1])[0]
+    assert_same(output[inputs["attention_mask"] == 1], expected)
+
+
+def test_parts_refuse_what_they_would_take_for_something_else(model, inputs):
+    text, ids = model.text_model, inputs["input_ids"]
+    for wrong in (inputs["attention_mask"], inputs["attention_mask"][:, None, None]):
+        with pytest.raises(InputError, match=r"attention_mask.*expected \[batch, 1, query, key\], booleans.*got \["):
+            text.encoder(text.embeddings(ids), wrong)
+    with pytest.raises(InputError, match="expected input_ids or inputs_embeds, one of them"):
+        text.embeddings()
+    with pytest.raises(InputError, match="expected at most 11 tokens, got 12"):
+        text.embeddings(inputs_embeds=torch.zeros(1, 12, 24))
+
+
+@pytest.mark.parametrize("name", ["input_ids", "attention_mask", "pixel_values"])
+def test_inputs_without_values_are_refused(model, inputs, name):
+    with pytest.raises(InputError, match=f"{name}: lies on the meta device, which holds no values, the model on cpu"):
+        model(**(inputs | {name: inputs[name].to("meta")}))

@@ -62,7 +62,7 @@ def one_head(s: Seeder) -> None:
 
     def construct(original: Any, self: Any, config: Any, *rest: Any, **options: Any) -> None:
         original(self, config, *rest, **options)
-        self.heads, self.head_dim = 1, config.hidden_size
+        self.num_heads, self.head_dim = 1, config.hidden_size
 
     s.wrap(s.layers.Attention, "__init__", construct)
 
