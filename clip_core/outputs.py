@@ -75,16 +75,20 @@ class ModelOutput:
         return _rebuild, (self._kind, self._fields, tuple(self.values()))
 
 
-def _new(cls: Any, *values: Any) -> Any:
-    """One value per field or, as generic code rebuilds lists and tuples, one iterable of them; no output has one field.
+def _new(cls: Any, *values: Any, **named: Any) -> Any:
+    """One value per field, by position or by name; or, as generic code rebuilds lists and tuples, one iterable of them.
+
+    No output has one field, so one value is always such an iterable.
 
     Raises:
-        TypeError: another number of values.
+        TypeError: another number of values, or other names.
     """
-    values = tuple(values[0]) if len(values) == 1 else values
-    if len(values) != len(cls._fields):
-        raise TypeError(f"{cls.__name__}: expected values for {', '.join(cls._fields)}, got {len(values)}.")
-    return tuple.__new__(cls, values)
+    if len(values) == 1 and not named:
+        values = tuple(values[0])
+    rest = cls._fields[len(values) :]
+    if len(values) > len(cls._fields) or set(named) != set(rest):
+        raise TypeError(f"{cls.__name__}: expected values for {', '.join(cls._fields)}, got {len(values)} {[*named]}.")
+    return tuple.__new__(cls, (*values, *(named[name] for name in rest)))
 
 
 def _rebuild(kind: str, present: tuple[str, ...], values: tuple[Any, ...]) -> Any:

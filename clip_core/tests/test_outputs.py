@@ -52,9 +52,12 @@ def test_an_output_is_rebuilt_from_an_iterable_as_from_values():
     assert doubled == (2, 4, (3, 4, 3, 4))
     assert doubled.hidden_states == (3, 4, 3, 4)
     assert type(output)(*output) == type(output)(output) == output
+    assert type(output)(1, hidden_states=(3, 4), last_hidden_state=2) == type(output)(**dict(output.items())) == output
     for wrong in ((), (1, 2), ([1, 2],), (1, 2, 3, 4)):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match="expected values for text_embeds, last_hidden_state, hidden_states, got"):
             type(output)(*wrong)
+    with pytest.raises(TypeError, match=r"got 1 \['loss'\]"):
+        type(output)(1, loss=2)
 
 
 def test_get_is_that_of_a_dict():
