@@ -120,10 +120,8 @@ def open_weights(directory: Path, choice: WeightChoice = ANY_WEIGHTS) -> WeightS
 
 
 def _no_weights_message(directory: Path, choice: WeightChoice) -> str:
-    expected = [name for name in choice.names if not name.endswith(".json")]
-    return (
-        f"{directory}: expected {' or '.join(expected)}, or an index of shards, found none. {_hint(directory, choice)}"
-    )
+    files = ", ".join(name for name in choice.names if not name.endswith(".json"))
+    return f"{directory}: expected {files} or an index of shards, found none. {_hint(directory, choice)}"
 
 
 def _hint(directory: Path, choice: WeightChoice) -> str:
