@@ -89,6 +89,11 @@ class BatchFeature(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"{type(self).__name__} has no entry {name!r}; it has {', '.join(self)}") from None
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The entries as a plain dict."""
+        return dict(self)
+
     def convert_to_tensors(self, tensor_type: str | None = None, prepend_batch_axis: bool = False) -> Self:
         """Convert every entry in place to "np", "pt", "tf" or "jax" tensors; `None` leaves all as it is.
 

@@ -36,6 +36,8 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "weights_only": "a pytorch_model.bin is read without executing any of it",
     "resume_download": "a download that was cut short is always continued",
     "disable_mmap": "files are read, not mapped",
+    "from_pt": "checkpoints are those of PyTorch in every framework",
+    "input_shape": "the weights of a CLIP do not depend on its inputs",
     "_from_auto": "transformers counts its auto classes with it",
     "_from_pipeline": "transformers counts its pipelines with it",
     "_commit_hash": "the revision says which commit is read",

@@ -10,15 +10,31 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, "flax", "clip_flax") from None
 
+from clip_flax.linen import (
+    FlaxCLIPModule,
+    FlaxCLIPTextModelWithProjectionModule,
+    FlaxCLIPTextModule,
+    FlaxCLIPVisionModelWithProjectionModule,
+    FlaxCLIPVisionModule,
+)
 from clip_flax.model import FlaxCLIPModel, contrastive_loss
-from clip_flax.text import FlaxCLIPTextModel, FlaxCLIPTextModelWithProjection
-from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection
+from clip_flax.text import FlaxCLIPTextModel, FlaxCLIPTextModelWithProjection, FlaxCLIPTextPreTrainedModel
+from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection, FlaxCLIPVisionPreTrainedModel
+from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 __all__ = [
     "FlaxCLIPModel",
+    "FlaxCLIPModule",
+    "FlaxCLIPPreTrainedModel",
     "FlaxCLIPTextModel",
     "FlaxCLIPTextModelWithProjection",
+    "FlaxCLIPTextModelWithProjectionModule",
+    "FlaxCLIPTextModule",
+    "FlaxCLIPTextPreTrainedModel",
     "FlaxCLIPVisionModel",
     "FlaxCLIPVisionModelWithProjection",
+    "FlaxCLIPVisionModelWithProjectionModule",
+    "FlaxCLIPVisionModule",
+    "FlaxCLIPVisionPreTrainedModel",
     "contrastive_loss",
 ]

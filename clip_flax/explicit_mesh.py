@@ -14,8 +14,9 @@ from functools import wraps
 from typing import Any
 
 import jax
-from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
+
+from clip_flax.functional import first_parameter
 
 
 def across_devices(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,16 +26,12 @@ def across_devices(method: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(method)
     def call(self: Any, *args: Any, **options: Any) -> Any:
         given = [*args, *options.values()]
-        mesh = _explicit_mesh([_first_parameter(self), *given])
+        mesh = _explicit_mesh([first_parameter(self), *given])
         if mesh is None:
             return method(self, *args, **options)
         return _left_to_the_compiler(method, signature.bind(self, *args, **options).arguments, mesh)
 
     return call
-
-
-def _first_parameter(model: Any) -> Any:
-    return next((node[...] for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Param)), None)
 
 
 def _explicit_mesh(given: list[Any]) -> Any:

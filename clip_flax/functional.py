@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from jax import Array
 
 from clip_core.config import CLIPConfig
@@ -29,6 +29,39 @@ def _tree_spec(spec: WeightSpec) -> WeightSpec:
     return WeightSpec(f"{owner}.{leaf}", "vector", shape)  # of this kind the path is the whole name
 
 
+def first_parameter(model: nnx.Module) -> Any:
+    """The array in one of the parameters, or its shape and dtype where there is none."""
+    return next((node.get_raw_value() for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Param)), None)
+
+
+def _leaves(params: Any) -> dict[str, Any]:
+    """The arrays of a tree by their dotted paths.
+
+    Raises:
+        InputTypeError: not a tree of dicts with arrays as leaves.
+    """
+    if not isinstance(params, Mapping):
+        hint = " Pass the result of nnx.state." if isinstance(params, nnx.Module) else ""
+        raise InputTypeError(f"params: expected a tree of dicts like model.params, got {type(params).__name__}.{hint}")
+    if set(params) == {"params"}:
+        raise InputTypeError("params: expected a tree of dicts like model.params, got one under 'params'. Pass that.")
+    found: dict[str, Any] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{path}": leaf for path, leaf in _leaves(value).items()} if value else {}
+            continue
+        value = value.get_raw_value() if isinstance(value, nnx.Variable) else value
+        if isinstance(key, tuple):
+            raise InputTypeError(
+                f"params: expected a tree of dicts like model.params, got the path {key!r} as a key. Pass the tree "
+                "before it was flattened, or flax.traverse_util.unflatten_dict of this."
+            )
+        if not hasattr(value, "shape") and not isinstance(value, float | int):
+            raise InputTypeError(f"params: expected an array at {str(key)!r}, got {type(value).__name__}.")
+        found[str(key)] = value
+    return found
+
+
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:
     """The tree in another dtype where ``mask`` is true, or everywhere without it."""
     mask = jax.tree.map(lambda _: True, params) if mask is None else mask
@@ -39,6 +72,7 @@ class FunctionalForm(PretrainedModel):
     """What the models have for code that keeps their weights as a tree."""
 
     deterministic: bool
+    computation_dtype: Any
 
     def owners(self) -> dict[WeightSpec, tuple[Any, str]]:
         """Of each weight the module that owns it and the parameter's name there.
@@ -65,34 +99,83 @@ class FunctionalForm(PretrainedModel):
         """The weights as a tree: nested dicts with the keys and array layouts of the Linen models of transformers 4.
 
         ``model(..., params=tree)`` computes with such a tree, also inside ``jax.jit``, ``jax.grad`` and ``jax.vmap``.
-        What a model holds besides, such as the matrices of `nnx.LoRA`, is not in the tree and stays in use.
+        What a model holds besides, such as the matrices of `nnx.LoRA`, is not in the tree and stays in use. A tree
+        that is set is checked as that of a call.
 
         Raises:
+            InputError: the model was made without weights.
             WeightMismatchError: the model has lost some weights.
         """
+        self.check_has_weights()
         leaves = {_tree_spec(spec).name: getattr(*place)[...] for spec, place in self.owners().items()}
         return unflatten_dict(leaves, sep=".")
+
+    @params.setter
+    def params(self, tree: Mapping[str, Any]) -> None:
+        self._set_weights(tree)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "params":  # modules of NNX look at what is set before they look for a property
+            self._set_weights(value)
+        else:
+            super().__setattr__(name, value)
+
+    def parts(self) -> tuple[str, ...]:
+        """The names at the top of the tree."""
+        return tuple(dict.fromkeys(spec.name.split(".")[0] for spec in self.weight_specs()))
+
+    def check_has_weights(self) -> None:
+        """Raises `InputError` if the model was made with ``_do_init=False``, which leaves its weights to the caller."""
+        if isinstance(first_parameter(self), jax.ShapeDtypeStruct):
+            raise InputError(
+                f"{type(self).__name__}: expected params=, since the model was made with _do_init=False and holds no "
+                "weights. Pass the tree that from_pretrained or init_weights returned, or set model.params."
+            )
 
     def with_params(self, params: Mapping[str, Any] | None) -> Self:
         """A model with the weights of a tree like `params`; without one this model itself.
 
+        The tree may also be the state of such a model, as `nnx.state` or `nnx.to_pure_dict` returns it.
+
         Raises:
+            InputError: there is no tree, and the model was made without weights.
             InputTypeError: not a tree of dicts.
             WeightMismatchError: missing, unexpected or misshapen arrays, or the model has lost some weights.
         """
         if params is None:
+            self.check_has_weights()
             return self
-        if not isinstance(params, Mapping):
-            raise InputTypeError(f"params: expected a tree of dicts like model.params, got {type(params).__name__}.")
-        leaves = flatten_dict(dict(params), sep=".")
+        model = nnx.clone(self)
+        model._set_weights(params)
+        return model
+
+    def _set_weights(self, params: Mapping[str, Any]) -> None:
+        leaves = _leaves(params)
         layout = {name: (jnp.result_type(leaf), np.shape(leaf)) for name, leaf in leaves.items()}
         names = match_weights(tuple(_tree_spec(spec) for spec in self.weight_specs()), layout, "params")
-        model = nnx.clone(self)
-        for spec, (owner, leaf) in model.owners().items():
+        for spec, (owner, leaf) in self.owners().items():
             tree_spec = _tree_spec(spec)
             value = jnp.asarray(leaves[names[tree_spec.name]]).reshape(tree_spec.shape)
             setattr(owner, leaf, getattr(owner, leaf).replace(value))
-        return model
+
+    def init_weights(
+        self, rng: Array, input_shape: Any = None, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """New weights as a tree, drawn from the key; the model keeps its own.
+
+        Args:
+            rng: a key of `jax.random`.
+            input_shape: as in transformers 4; weights do not depend on it.
+            params: arrays that are taken over, where the tree has them.
+
+        Raises:
+            WeightMismatchError: ``params`` has others than the model, or misshapen ones.
+        """
+        dtypes = {"dtype": self.computation_dtype, "param_dtype": first_parameter(self).dtype}
+        drawn = type(self)(self.config, rngs=nnx.Rngs(params=rng), **dtypes)
+        if params is not None:
+            drawn.params = unflatten_dict(_leaves(drawn.params) | _leaves(params), sep=".")
+        return drawn.params
 
     def to_bf16(self, params: Mapping[str, Any], mask: Any = None) -> Any:
         """The tree in bfloat16, but where ``mask``, a tree of booleans, is false; computation stays in `dtype`."""

@@ -135,10 +135,15 @@ class TextTransformer(nnx.Module):
         return jnp.where(bad[:, None], jnp.nan, pooled)  # [batch, hidden]
 
 
-class FlaxCLIPTextModel(FlaxCLIPPreTrainedModel):
-    """The text tower."""
+class FlaxCLIPTextPreTrainedModel(FlaxCLIPPreTrainedModel):
+    """Base of the models of the text tower."""
 
     config_class = CLIPTextConfig
+
+
+class FlaxCLIPTextModel(FlaxCLIPTextPreTrainedModel):
+    """The text tower."""
+
     architecture = "CLIPTextModel"
 
     def make_layers(self, config: CLIPTextConfig, dtype: Any) -> None:
@@ -183,10 +188,9 @@ class FlaxCLIPTextModel(FlaxCLIPPreTrainedModel):
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
 
-class FlaxCLIPTextModelWithProjection(FlaxCLIPPreTrainedModel):
+class FlaxCLIPTextModelWithProjection(FlaxCLIPTextPreTrainedModel):
     """The text tower and its projection to the space shared with images."""
 
-    config_class = CLIPTextConfig
     architecture = "CLIPTextModelWithProjection"
     has_projection = True
 

@@ -119,10 +119,15 @@ class VisionTransformer(nnx.Module):
         return self.pre_layrnorm
 
 
-class FlaxCLIPVisionModel(FlaxCLIPPreTrainedModel):
-    """The vision tower."""
+class FlaxCLIPVisionPreTrainedModel(FlaxCLIPPreTrainedModel):
+    """Base of the models of the vision tower."""
 
     config_class = CLIPVisionConfig
+
+
+class FlaxCLIPVisionModel(FlaxCLIPVisionPreTrainedModel):
+    """The vision tower."""
+
     architecture = "CLIPVisionModel"
 
     def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
@@ -166,10 +171,9 @@ class FlaxCLIPVisionModel(FlaxCLIPPreTrainedModel):
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
 
-class FlaxCLIPVisionModelWithProjection(FlaxCLIPPreTrainedModel):
+class FlaxCLIPVisionModelWithProjection(FlaxCLIPVisionPreTrainedModel):
     """The vision tower and its projection to the space shared with texts."""
 
-    config_class = CLIPVisionConfig
     architecture = "CLIPVisionModelWithProjection"
     has_projection = True
 

@@ -88,6 +88,8 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         param_dtype: of the weights, where it is to be another than that of the computation.
         rngs: the next key of its stream ``params`` says the seed, for code that makes modules of NNX so.
         mesh, sharding: where the weights are put; see `clip_flax.sharding.Placement`.
+        input_shape: as in transformers 4; weights do not depend on it.
+        _do_init: false makes a model without weights, for calls with ``params=``.
         weights: by their names in checkpoints, instead of seeded ones; copied.
 
     Raises:
@@ -111,26 +113,38 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         rngs: nnx.Rngs | None = None,
         mesh: Mesh | None = None,
         sharding: Rules | Sharding | None = None,
+        input_shape: Any = None,
+        _do_init: bool = True,
         weights: Weights | None = None,
     ) -> None:
         self.config = self.checked_config(config)
         self.deterministic = True  # the name that nnx.Module.train and eval look for
         self.precision: jax.lax.Precision | None = None
-        dtype = jax_dtype(dtype)
+        self.computation_dtype = dtype = jax_dtype(dtype)
         kept = dtype if param_dtype is None else jax_dtype(param_dtype, "param_dtype")
         placed = None if mesh is None and sharding is None else Placement(mesh, sharding)
         self.make_layers(self.config, dtype)
         self.set_attributes(precision=jax_precision(precision), param_dtype=kept, raise_if_not_found=False)
         drawn = seed if rngs is None else jax.random.bits(rngs.params())
-        if isinstance(jnp.zeros(()), jax.core.Tracer) and weights is None:
+        if not _do_init:
+            values = self.no_values(kept)
+        elif isinstance(jnp.zeros(()), jax.core.Tracer) and weights is None:
             values = self.traced_values(drawn)
         else:
             values = self.initial_values(int(drawn), weights)
         for spec, (owner, leaf, value) in zip(self.weight_specs(), values, strict=True):
             axes = logical_axes(spec, self.place(spec)[2])
-            array = placed.put(spec.name, value.astype(kept), axes) if placed else jnp.array(value, kept)
+            if _do_init:
+                value = placed.put(spec.name, value.astype(kept), axes) if placed else jnp.array(value, kept)
             # where it lies is said by mesh and sharding, not by a mesh that happens to be in use
-            setattr(owner, leaf, nnx.Param(array, out_sharding=axes, eager_sharding=False))
+            setattr(owner, leaf, nnx.Param(value, out_sharding=axes, eager_sharding=False))
+
+    def no_values(self, dtype: Any) -> Iterator[tuple[Any, str, jax.ShapeDtypeStruct]]:
+        """Like `initial_values`, for a model without weights."""
+        for spec in self.weight_specs():
+            owner, leaf, axes = self.place(spec)
+            shape = tuple(spec.shape[axis] for axis in permutation(AXES[spec.kind], axes))
+            yield owner, leaf, jax.ShapeDtypeStruct(shape, dtype)
 
     def traced_values(self, seed: Any) -> Iterator[tuple[Any, str, Array]]:
         """Like `initial_values`, for a model that is made under ``nnx.jit`` or ``nnx.eval_shape``.
@@ -154,17 +168,16 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         param_dtype: Any = None,
         mesh: Mesh | None = None,
         sharding: Rules | Sharding | None = None,
+        _do_init: bool = True,
     ) -> Any:
-        """As `PretrainedModel.built`, with those arguments of the constructor."""
-        return cls(
-            config,
-            dtype=dtype,
-            precision=precision,
-            param_dtype=param_dtype,
-            mesh=mesh,
-            sharding=sharding,
-            weights=weights,
-        )
+        """As `PretrainedModel.built`, with those arguments of the constructor; ``_do_init=False`` gives two things.
+
+        Returns:
+            The model, or, as in transformers 4, a model without weights and their tree.
+        """
+        options = {"dtype": dtype, "precision": precision, "param_dtype": param_dtype}
+        model = cls(config, **options, mesh=mesh, sharding=sharding, weights=weights)
+        return model if _do_init else (cls(config, **options, _do_init=False), model.params)
 
     def save_pretrained(
         self,

@@ -22,6 +22,8 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_flax", "position", "axis_name"): "the devices of a loss, as torch's group",
     ("clip_flax", "keyword", "param_dtype"): "NNX layers have a dtype of weights beside that of the computation",
     ("clip_flax", "keyword", "rngs"): "what modules of NNX are made with",
+    ("clip_flax", "keyword", "input_shape"): "as in transformers' Flax models",
+    ("clip_flax", "keyword", "_do_init"): "as in transformers' Flax models",
     ("clip_flax", "keyword", "mesh"): "of JAX's devices",
     ("clip_flax", "keyword", "sharding"): "over the mesh",
     ("clip_flax", "keyword", "precision"): "JAX has a precision per product; the others one switch for the process",
@@ -124,6 +126,9 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "weights.CLIPPreTrainedModel.from_config": ".keras files",
     },
     "clip_flax": {
+        "text.CLIPTextPreTrainedModel": "a documented class of the Flax models",
+        "vision.CLIPVisionPreTrainedModel": "a documented class of the Flax models",
+        "weights.CLIPPreTrainedModel.no_values": "_do_init=False",
         "layers.NoRngs": "NNX layers want random numbers for weights that are set next",
         "layers.NoRngs.params": "of NoRngs",
         "layers.no_weight": "an initializer that makes none",
@@ -154,6 +159,7 @@ EXTRA_FILES = {  # file -> reason
     "clip_flax": {
         "compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself",
         "explicit_mesh": "only JAX's meshes have types",
+        "linen": "the modules of transformers' Flax models",
         "functional": "the documented functional form: JAX has no hidden state",
         "sharding": "torch's and TensorFlow's models are spread by FSDP and strategies",
     },
