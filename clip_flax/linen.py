@@ -1,6 +1,8 @@
 """Linen modules over the NNX models, for code that nests, initialises and applies the modules of transformers 4.
 
-Their tree of parameters is `FlaxCLIPModel.params`: ``FlaxCLIPModule(config).apply({"params": model.params}, ids, pixels)``.
+Their tree of parameters is `FlaxCLIPModel.params`::
+
+    FlaxCLIPModule(config).apply({"params": model.params}, input_ids, pixel_values)
 """
 
 from __future__ import annotations
