@@ -12,9 +12,13 @@ import torch
 from clip_core.config import CLIPTextConfig
 from clip_core.errors import InputError, InputTypeError
 from clip_core.initialization import draw_weights
+from clip_core.interpolation import position_matrix
 from clip_core.outputs import CLIPOutput
 from clip_core.tests.sizes import DISTINCT
 from clip_torch import CLIPModel, CLIPTextModel, CLIPVisionModelWithProjection
+from clip_torch.vision import exported_matrix
+
+DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +75,24 @@ def test_exports_with_interpolated_positions_and_gives_them_a_gradient(model):
     assert_same(program.module()(images, **options), output)
     output.image_embeds.sum().backward()
     assert tower.vision_model.embeddings.position_embedding.weight.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(("side", "rows", "columns"), [(4, 6, 3), (24, 7, 9), (16, 37, 5), (4, 4, 4)])
+def test_exported_programs_resample_as_the_core_does(side, rows, columns):
+    matrix = exported_matrix(side, rows, columns).numpy()
+    np.testing.assert_allclose(matrix, position_matrix(side, rows, columns), atol=1e-7, rtol=0)
+
+
+def test_exported_programs_need_no_operator_of_triclip_and_take_any_image_size():
+    tower = CLIPVisionModelWithProjection(DISTINCT.vision_config, seed=3).eval()
+    options, any_size = {"interpolate_pos_encoding": True}, {0: DYNAMIC, 2: DYNAMIC, 3: DYNAMIC}
+    shapes = {"pixel_values": any_size, "interpolate_pos_encoding": None}
+    program = torch.export.export(tower, (torch.randn(2, 3, 44, 23),), options, dynamic_shapes=shapes)
+    assert "triclip" not in str(program.graph)
+    for size in ((3, 3, 51, 35), (2, 3, 30, 30)):  # the second is the trained one
+        images = torch.randn(size)
+        with torch.no_grad():
+            assert_same(program.module()(images, **options), tower(images, **options))
 
 
 def test_an_exported_program_survives_a_file_and_takes_other_batch_sizes(model, inputs):
