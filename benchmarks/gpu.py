@@ -1,6 +1,6 @@
 """How fast the models run on a GPU, beside transformers and the card's own matrix product.
 
-    python -m benchmarks.gpu [torch|flax ...] [--turns 7]
+    python -m benchmarks.gpu [torch|flax ...] [--turns 7] [--model ViT-L/14] [--precision bfloat16]
 
 Random weights of the sizes of ViT-B/32 and ViT-L/14, one process for each framework; calls of both libraries in turns,
 each ratio the median over the turns: below 1 is faster than transformers. ``share`` is the arithmetic of the model's
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -166,12 +166,12 @@ class FlaxSide:
 SIDES: dict[str, Any] = {"torch": TorchSide, "flax": FlaxSide}
 
 
-def measure(framework: str, turns: int) -> Iterator[str]:
+def measure(framework: str, turns: int, models: Iterable[str], precisions: Iterable[str]) -> Iterator[str]:
     """The lines of a framework."""
-    for name, sizes in MODELS.items():
-        config = CLIPConfig(**sizes)
+    for name in models:
+        config = CLIPConfig(**MODELS[name])
         with checkpoint(config) as directory:
-            for precision in PRECISIONS:
+            for precision in precisions:
                 side = SIDES[framework](directory, precision)
                 peak = (
                     2
@@ -205,16 +205,19 @@ def checkpoint(config: CLIPConfig) -> Iterator[Path]:
 @click.command()
 @click.argument("frameworks", nargs=-1, type=click.Choice(list(SIDES)))
 @click.option("--turns", default=7)
-def main(frameworks: tuple[str, ...], turns: int) -> None:
+@click.option("--model", "models", multiple=True, type=click.Choice(list(MODELS)), default=list(MODELS))
+@click.option("--precision", "precisions", multiple=True, type=click.Choice(PRECISIONS), default=PRECISIONS)
+def main(frameworks: tuple[str, ...], turns: int, models: tuple[str, ...], precisions: tuple[str, ...]) -> None:
     """Measures each framework in a process of its own."""
     if len(frameworks) == 1:
-        for line in measure(frameworks[0], turns):
+        for line in measure(frameworks[0], turns, models, precisions):
             print(line, flush=True)
         return
     print(f"{'':<26}{'work':<11}{'time':>13}{'':>13}{'':>16}{'share':>8}{'ratio':>8}{'apart':>10}", flush=True)
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     for framework in frameworks or SIDES:
         command = [sys.executable, "-m", "benchmarks.gpu", framework, "--turns", str(turns)]
+        command += [f"--model={model}" for model in models] + [f"--precision={precision}" for precision in precisions]
         subprocess.run(command, check=True, env=environment)
 
 
