@@ -43,7 +43,7 @@ class ModelMembers:
         """
         return sum(
             prod(parameter.shape)
-            for name, parameter in self.held_parameters().items()
+            for name, parameter in self.all_parameters().items()
             if self.is_counted(parameter)
             and (not only_trainable or self.is_trainable(parameter))
             and not (exclude_embeddings and any(part in name for part in ("token_embedding", "position_embedding")))
@@ -52,6 +52,10 @@ class ModelMembers:
     def held_parameters(self) -> dict[str, Any]:
         """All that the model computes with, by the framework's own names; each backend's own."""
         raise NotImplementedError
+
+    def all_parameters(self) -> dict[str, Any]:
+        """All that there are to count, by the framework's own names; unless a backend says so, those held."""
+        return self.held_parameters()
 
     def is_counted(self, parameter: Any) -> bool:
         """Whether it is a parameter, of those that the framework holds."""

@@ -26,6 +26,7 @@ ACCEPTED: Mapping[str, tuple[tuple[Any, ...], str]] = {
         "Weights are written as safetensors, which all that read pytorch_model.bin read too, without running code. "
         "For that file: torch.save(model.state_dict(), path).",
     ),
+    "saved_model": ((False, None), "Call model.export(directory) besides, which writes a SavedModel."),
     "variant": ((None,), "Save into a directory of its own, and rename model.safetensors there."),
 }
 """Keywords of which only these values are taken, and what to do instead of others."""

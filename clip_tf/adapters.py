@@ -142,7 +142,7 @@ class WithAdapters:
                 "save_adapter: expected LoRA and nothing else that is trained, got "
                 f"{', '.join(lost[:20]) or 'no LoRA'}. Call enable_lora before training, or save the whole model."
             )
-        save_adapter(save_directory, adapter, specs, getattr(self.config, "name_or_path", None) or None)
+        save_adapter(save_directory, adapter, specs, self.name_or_path or None)
 
     def load_adapter(self, directory: str | PathLike[str]) -> None:
         """Adds an adapter in PEFT's files, also of PyTorch; training goes on with its factors, as after `enable_lora`.

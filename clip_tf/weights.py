@@ -22,6 +22,7 @@ from clip_tf.arguments import named_arguments, overriding_signature
 from clip_tf.data import check_arrays
 from clip_tf.frameworks import framework
 from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
+from clip_tf.members import UpstreamMembers
 from clip_tf.objectives import check_weights, named_outputs
 
 
@@ -76,7 +77,7 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-class TFCLIPPreTrainedModel(WithAdapters, PretrainedModel, keras.Model):
+class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, keras.Model):
     """Base of the five models.
 
     `fit`, `evaluate`, `predict` and their ``_on_batch`` forms are those of every Keras model. Texts that they are given

@@ -157,6 +157,7 @@ EXTRA_FILES = {  # file -> reason
         "batches": "Keras knows no other nests than those that are registered",
         "arguments": "fit and its like hand over one mapping, and Keras reads signatures",
         "adapters": "LoRA of Keras' layers; PyTorch has PEFT",
+        "members": "of transformers' TensorFlow classes",
         "objectives": "what compile takes",
         "data": "fit and its like check arrays before they go into compiled code",
     },
