@@ -14,10 +14,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
 from clip_core.vocabulary import changes_for
+from clip_core.weights import mismatch_message
 from clip_torch.layers import Attention
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -171,12 +172,16 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         """As `PretrainedModel.save_pretrained`.
 
         Where the weights are spread over processes (FSDP2's DTensors), all of them call this and the first one writes.
+
+        Raises:
+            WeightMismatchError: also where a weight that is not spread differs between processes.
         """
         spread = any(hasattr(parameter, "full_tensor") for parameter in self.parameters())
         if state_dict is not None or not spread:
             super().save_pretrained(save_directory, is_main_process=is_main_process, state_dict=state_dict, **keywords)
             return
         self.check_saveable()
+        self.check_replicas()
         first = dist.get_rank() == 0
         values: dict[str, NDArray[Any]] = {}
         for name, value in self.named_weights().items():  # each is gathered by all processes, in this order
@@ -191,6 +196,26 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         dist.broadcast_object_list(failure, src=0)
         if failure[0] is not None:
             raise failure[0]
+
+    def check_replicas(self) -> None:
+        """Compares what every process has whole, as the logit scale under FSDP2, whose gradients nobody averaged.
+
+        Raises:
+            WeightMismatchError: they differ, so that none of them is the model that was trained.
+        """
+        found = {spec.name: self.parameter(*self.place(spec)[:2]) for spec in self.weight_specs()}
+        own = {name: to_array(value).tobytes() for name, value in found.items() if not hasattr(value, "full_tensor")}
+        everywhere: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everywhere, own)
+        differing = [name for name in own if len({other[name] for other in everywhere}) > 1]
+        if differing:
+            problems = [f"+ {name} {list(found[name].shape)}: differs between processes" for name in differing]
+            what = f"{type(self).__name__}.save_pretrained: nothing was written, each process has another model"
+            advice = (
+                "Average the gradients of what FSDP ignores, before training: "
+                "parameter.register_hook(lambda gradient: all_reduce(gradient) or gradient / processes)."
+            )
+            raise WeightMismatchError(mismatch_message(problems, what, advice))
 
     def held_parameters(self) -> dict[str, Any]:
         """Parameters and persistent buffers, but for those that parametrization or pruning make weights from."""
