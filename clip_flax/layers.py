@@ -229,6 +229,7 @@ class Encoder(nnx.Module):
     def __init__(self, config: TowerConfig, dtype: Any) -> None:
         self.layers = nnx.List(EncoderLayer(config, dtype) for _ in range(config.num_hidden_layers))
         self.gradient_checkpointing = False
+        self.checkpoint_policy: Callable[..., Any] | None = None
 
     def __call__(
         self,
@@ -244,7 +245,8 @@ class Encoder(nnx.Module):
             layer_rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
             inputs = hidden_states, attention_mask, output_attentions, layer_rng
             if self.gradient_checkpointing:
-                hidden_states, weights = nnx.remat(type(layer).__call__, static_argnums=(3,))(layer, *inputs)
+                call = nnx.remat(type(layer).__call__, static_argnums=(3,), policy=self.checkpoint_policy)
+                hidden_states, weights = call(layer, *inputs)
             else:
                 hidden_states, weights = call_block(BLOCK_PARTS, layer, *inputs)
             all_hidden_states.append(hidden_states)

@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from numpy.typing import NDArray
 
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
@@ -62,7 +63,7 @@ class TextTransformer(nnx.Module):
         input_ids = tensor_input("input_ids", input_ids)
         attention_mask = optional_input("attention_mask", attention_mask)
         position_ids = optional_input("position_ids", position_ids)
-        values_are_checked = self.check(input_ids, attention_mask, position_ids)
+        unseen = self.check(input_ids, attention_mask, position_ids)
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),
             self.causal_mask(input_ids.shape[1], attention_mask),
@@ -72,7 +73,7 @@ class TextTransformer(nnx.Module):
         )
         last_hidden_state = self.final_layer_norm(last_hidden_state)
         pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
-        if not values_are_checked:
+        if unseen:
             pooled = self.without_bad_texts(pooled, input_ids, attention_mask, position_ids)
         return BaseModelOutputWithPooling.of(
             {
@@ -83,8 +84,13 @@ class TextTransformer(nnx.Module):
             }
         )
 
-    def check(self, input_ids: Array, attention_mask: Array | None, position_ids: Array | None) -> bool:
-        """Raises for shapes and dtypes always, for values if they lie in host memory; whether all of them do."""
+    def check(
+        self, input_ids: Array, attention_mask: Array | None, position_ids: Array | None
+    ) -> tuple[Array | NDArray[Any], ...]:
+        """Raises for shapes and dtypes always, for values if they lie in host memory; returns the inputs that do not.
+
+        (Not whether there are some: `nnx.tabulate` compiles each method, and a truth value would become an array.)
+        """
         check_text_input(
             sizes(input_ids),
             str(input_ids.dtype),
@@ -95,7 +101,9 @@ class TextTransformer(nnx.Module):
         given = (input_ids, attention_mask, position_ids)
         ids, mask, positions = seen = tuple(map(host_values, given))
         check_text_values(ids, mask, positions, self.config)
-        return all(tensor is None or values is not None for tensor, values in zip(given, seen, strict=True))
+        return tuple(
+            tensor for tensor, values in zip(given, seen, strict=True) if tensor is not None and values is None
+        )
 
     def causal_mask(self, length: int, attention_mask: Array | None) -> Array:
         """True where a query may see a key: not later than itself, and no padding."""

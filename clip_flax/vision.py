@@ -11,7 +11,7 @@ from jax import Array
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
-from clip_core.interpolation import position_matrix
+from clip_core.interpolation import axis_matrix, position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
@@ -61,7 +61,7 @@ class VisionEmbeddings(nnx.Module):
         patches = patches.reshape(batch, rows * columns, hidden)  # [batch, patch, hidden]
         class_token = jnp.broadcast_to(self.class_embedding[...], (batch, 1, hidden))  # [batch, 1, hidden]
         tokens = jnp.concatenate([class_token.astype(patches.dtype), patches], axis=1)  # [batch, token, hidden]
-        return tokens + self.position_table(rows, columns).astype(patches.dtype)
+        return tokens + self.position_table(rows, columns)[None].astype(patches.dtype)
 
     def position_table(self, rows: int, columns: int) -> Array:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
@@ -70,7 +70,10 @@ class VisionEmbeddings(nnx.Module):
         if (rows, columns) == (side, side):
             return table
         trained = wide(table[1:])  # [trained patch, hidden]
-        matrix = jnp.asarray(position_matrix(side, rows, columns), trained.dtype)  # [patch, trained patch]
+        if isinstance(rows, int) and isinstance(columns, int):
+            matrix = jnp.asarray(position_matrix(side, rows, columns), trained.dtype)  # [patch, trained patch]
+        else:  # left open by jax.export, so it is computed when the program runs
+            matrix = jnp.kron(axis_matrix(side, rows, jnp), axis_matrix(side, columns, jnp)).astype(trained.dtype)
         patches = jnp.matmul(matrix, trained, precision=self.precision)  # [patch, hidden]
         return jnp.concatenate([table[:1], patches.astype(table.dtype)])  # [token, hidden]
 

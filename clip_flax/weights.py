@@ -12,15 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
-from jax.experimental.multihost_utils import process_allgather, sync_global_devices
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, Sharding
 from numpy.typing import NDArray
 
-from clip_core.errors import InputTypeError
+from clip_core.errors import CheckpointError, InputTypeError
 from clip_core.initialization import draw_weight
 from clip_core.pretrained import Weights
 from clip_core.schemes import FLAX
 from clip_core.weights import AXES, WeightSpec, permutation
+from clip_flax.adapters import merged
 from clip_flax.functional import FunctionalForm
 from clip_flax.sharding import Placement, Rules, logical_axes
 
@@ -100,7 +101,6 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
     """
 
     scheme = FLAX
-    to_array = staticmethod(to_array)
 
     def __init__(
         self,
@@ -187,21 +187,54 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
     ) -> None:
         """As `PretrainedModel.save_pretrained`.
 
-        Where weights are spread over processes, all of them call this and the first one writes.
+        Adapters, `nnx.LoRA` and `nnx.LoRALinear`, are merged into what is written; the model keeps them. Where weights
+        are spread over processes, all of them call this and the first one writes.
 
         Args:
             params: written instead of the model's own weights.
+
+        Raises:
+            CheckpointError: in other processes than the first, if that could not write.
         """
-        model = self.with_params(params)
+        model = merged(self.with_params(params))
         spread = any(is_spread(leaf) for leaf in jax.tree.leaves(nnx.state(model)))
-        if not spread or jax.process_index() == 0:
-            super(FlaxCLIPPreTrainedModel, model).save_pretrained(save_directory, **keywords)
-        else:
-            model.check_saveable()
-            for _ in model.named_weights().values():  # each is gathered by all processes, in this order
-                pass
-        if spread:
-            sync_global_devices("save_pretrained")
+        save = super(FlaxCLIPPreTrainedModel, model).save_pretrained
+        if not spread:
+            save(save_directory, **keywords)
+            return
+        model.check_saveable()
+        values = dict(model.named_weights().items())  # each is gathered by all processes, in this order
+        failure: Exception | None = None
+        if jax.process_index() == 0:
+            try:
+                save(save_directory, **{"state_dict": values, **keywords})
+            except Exception as error:  # told to the others, rather than let them wait
+                failure = error
+        failed = bool(process_allgather(np.array(failure is not None)).any())
+        if failure is not None:
+            raise failure
+        if failed:
+            raise CheckpointError(f"{type(self).__name__}.save_pretrained: the first process could not write.")
+
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Mapping[str, Any] | None = None, *, policy: Any = None
+    ) -> None:
+        """As `PretrainedModel.gradient_checkpointing_enable`.
+
+        Args:
+            policy: which activations are kept all the same, one of `jax.checkpoint_policies`; none unless given.
+
+        Raises:
+            InputTypeError: ``policy`` is none.
+        """
+        if policy is not None and not callable(policy):
+            raise InputTypeError(f"policy: expected one of jax.checkpoint_policies, got {policy!r}.")
+        super().gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+        self.set_attributes(checkpoint_policy=policy)
+
+    def to_array(self, parameter: nnx.Param) -> NDArray[Any]:
+        """As `to_array`. No static method: of those `nnx.tabulate` leaves the function in the class."""
+        return to_array(parameter)
 
     def held_parameters(self) -> dict[str, Any]:
         """All variables and arrays, but for random states, metrics, and what is recorded of a call."""

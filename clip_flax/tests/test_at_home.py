@@ -87,6 +87,11 @@ def test_gradient_checkpointing_changes_no_gradient_and_recomputes(inputs, asser
     model.gradient_checkpointing_enable()
     assert_same(nnx.jit(nnx.grad(loss))(model), plain)
     assert str(jax.make_jaxpr(loss)(model)).count(" remat") == 5  # one per block
+    saved = jax.checkpoint_policies.everything_saveable
+    model.gradient_checkpointing_enable(policy=saved)
+    assert "everything_saveable" in str(jax.make_jaxpr(loss)(model))
+    with pytest.raises(InputTypeError, match="policy: expected one of jax.checkpoint_policies, got 'dots'"):
+        model.gradient_checkpointing_enable(policy="dots")
     model.gradient_checkpointing_disable()
     assert not model.text_model.encoder.gradient_checkpointing
 
@@ -186,6 +191,52 @@ def test_ids_out_of_range_give_nan_in_compiled_code(inputs):
     output = jax.jit(lambda ids: model(ids))(inputs["input_ids"] * 0 + 60).pooler_output
     assert np.isfinite(output).all()
     assert np.isnan(jax.jit(lambda ids: model(ids))(inputs["input_ids"] * 0 + 61).pooler_output).all()
+
+
+def test_an_exported_tower_takes_images_of_any_size(assert_same):
+    model = FlaxCLIPVisionModel(DISTINCT.vision_config)
+    height, width = export.symbolic_shape("height, width", constraints=["height >= 7", "width >= 7"])
+    pixels = jax.ShapeDtypeStruct((2, 3, height, width), jnp.float32)
+    compiled = jax.jit(lambda params, pixels: model(pixels, params=params, interpolate_pos_encoding=True)[0])
+    program = export.export(compiled)(model.params, pixels)
+    for size in ((44, 23), (30, 30)):
+        images = np.random.default_rng(0).standard_normal((2, 3, *size), np.float32)
+        assert_same(program.call(model.params, images), model(images, interpolate_pos_encoding=True)[0])
+
+
+def test_no_rank_is_promoted(model, inputs):
+    odd = np.ones((2, 3, 44, 23), np.float32)
+    with jax.numpy_rank_promotion("raise"):
+        jax.eval_shape(lambda: model(**inputs, return_loss=True))
+        jax.eval_shape(lambda ids: model.get_text_features(ids), inputs["input_ids"])
+        jax.eval_shape(lambda: model.get_image_features(odd, interpolate_pos_encoding=True))
+
+
+def test_a_table_of_the_whole_model(model, inputs):
+    table = nnx.tabulate(model, inputs["input_ids"], inputs["pixel_values"], depth=1, console_kwargs={"width": 200})
+    assert "text_projection" in table
+    assert "26,837" in table  # parameters
+    assert model.named_weights()["logit_scale"].shape == ()  # it leaves the classes as they were
+
+
+def test_weights_of_another_dtype_than_the_computation(inputs, tmp_path):
+    model = FlaxCLIPVisionModel(DISTINCT.vision_config, seed=3, dtype="bfloat16", param_dtype="float32")
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(model.params)} == {"float32"}
+    assert model(inputs["pixel_values"])[0].dtype == jnp.bfloat16
+    model.save_pretrained(tmp_path)
+    loaded = FlaxCLIPVisionModel.from_pretrained(tmp_path, param_dtype="float16")
+    assert (loaded.dtype, loaded(inputs["pixel_values"])[0].dtype) == (jnp.float16, jnp.float32)
+    with pytest.raises(InputTypeError, match="param_dtype: expected float32"):
+        FlaxCLIPVisionModel(DISTINCT.vision_config, param_dtype="int8")
+
+
+def test_rngs_say_the_seed(assert_same):
+    config = DISTINCT.vision_config
+    one, again, two = (FlaxCLIPVisionModel(config, rngs=nnx.Rngs(seed)).params for seed in (1, 1, 2))
+    assert_same(one, again, atol=0)
+    assert not np.array_equal(one["vision_model"]["embeddings"]["class_embedding"], jax.tree.leaves(two)[0])
+    made = nnx.jit(lambda rngs: FlaxCLIPVisionModel(config, rngs=rngs))(nnx.Rngs(1))
+    assert_same(made.params, one, atol=0)
 
 
 def test_images_of_other_sizes(inputs, assert_same):

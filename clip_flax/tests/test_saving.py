@@ -58,9 +58,27 @@ def quantised(model):
     model.text_projection.kernel = nnx.Param(jnp.ones((24, 18), jnp.int8))
 
 
+def lora_of_another_class(model):
+    lora(model)
+    attention = model.text_model.encoder.layers[0].self_attn
+    attention.q_proj.__class__ = type("Scaled", (nnx.LoRA,), {})
+
+
+def lora_that_holds_more(model):
+    lora(model)
+    model.text_model.encoder.layers[0].self_attn.q_proj.gate = nnx.Param(jnp.ones(24))
+
+
+def lora_around_words(model):
+    embeddings = model.text_model.embeddings
+    embeddings.token_embedding = nnx.LoRA(61, 2, 24, base_module=embeddings.token_embedding, rngs=nnx.Rngs(0))
+
+
+LORA = "+ text_model.encoder.layers.0.self_attn.q_proj."
 LOST = {
-    lora_linear: ["+ text_projection.lora.lora_a [24, 2]", "+ text_projection.lora.lora_b [2, 18]"],
-    lora: ["+ text_model.encoder.layers.0.self_attn.q_proj.lora_a [24, 2]: has no place in a checkpoint"],
+    lora_of_another_class: [f"{LORA}lora_a [24, 2]: has no place in a checkpoint"],
+    lora_that_holds_more: [f"{LORA}lora_a [24, 2]", f"{LORA}gate [24]"],
+    lora_around_words: ["+ text_model.embeddings.token_embedding.lora_a [61, 2]"],
     bias: ["+ text_projection.bias [18]: has no place"],
     head: ["+ head.kernel [18, 5]: has no place", "+ head.bias [5]"],
     array: ["+ temperatures [7]: has no place"],
@@ -83,6 +101,30 @@ def test_what_would_be_lost_is_named_and_nothing_written(tmp_path, change):
     for line in LOST[change]:
         assert line in str(error.value)
     assert not (tmp_path / "checkpoint").exists()
+
+
+def twice(model):
+    lora(model)
+    attention = model.text_model.encoder.layers[0].self_attn
+    attention.q_proj = nnx.LoRA(24, 3, 24, base_module=attention.q_proj, rngs=nnx.Rngs(1))
+    attention.q_proj.lora_b[...] = jnp.ones((3, 24))
+
+
+@pytest.mark.parametrize("adapt", [lora, lora_linear, twice], ids=lambda adapt: adapt.__name__)
+def test_adapters_are_saved_merged_and_the_model_keeps_them(tmp_path, inputs, adapt, assert_same):
+    model = FlaxCLIPModel(DISTINCT, seed=3)
+    kernel = model.text_projection.kernel[...]
+    adapt(model)
+    if adapt is lora_linear:
+        model.text_projection.kernel = nnx.Param(kernel)
+        model.text_projection.lora.lora_b[...] = jnp.ones((2, 18))
+    before, ids = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(model))), inputs["input_ids"]
+    features = model.get_text_features(ids)
+    model.save_pretrained(tmp_path)
+    assert_same(nnx.to_pure_dict(nnx.state(model)), before, atol=0)
+    loaded = FlaxCLIPModel.from_pretrained(tmp_path)
+    assert_same(loaded.get_text_features(ids), features, atol=1e-4)
+    assert np.abs(features - FlaxCLIPModel(DISTINCT, seed=3).get_text_features(ids)).max() > 0.01
 
 
 def test_states_of_training_are_not_in_the_way(tmp_path, model, assert_same):

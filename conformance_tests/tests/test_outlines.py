@@ -134,7 +134,9 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
     "clip_flax": {
         "text.CLIPTextPreTrainedModel": "a documented class of the Flax models",
         "vision.CLIPVisionPreTrainedModel": "a documented class of the Flax models",
+        "weights.CLIPPreTrainedModel.to_array": "nnx.tabulate breaks static methods",
         "weights.CLIPPreTrainedModel.no_values": "_do_init=False",
+        "weights.CLIPPreTrainedModel.gradient_checkpointing_enable": "policy=",
         "layers.NoRngs": "NNX layers want random numbers for weights that are set next",
         "layers.NoRngs.params": "of NoRngs",
         "layers.no_weight": "an initializer that makes none",
@@ -164,6 +166,7 @@ EXTRA_FILES = {  # file -> reason
         "data": "fit and its like check arrays before they go into compiled code",
     },
     "clip_flax": {
+        "adapters": "torch's are peft's, Keras' layers merge their own",
         "compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself",
         "explicit_mesh": "only JAX's meshes have types",
         "linen": "the modules of transformers' Flax models",
