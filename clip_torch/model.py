@@ -27,7 +27,14 @@ for _output in all_output_types():  # so that torch.export.save can write progra
 
 
 class CLIPModel(CLIPPreTrainedModel):
-    """Both towers, their projections and the logit scale."""
+    """Both towers, their projections and the logit scale.
+
+    FSDP2 shards no scalar, and averages no gradients of what it ignores, which would leave each process with a scale of
+    its own::
+
+        fully_shard(model, ignored_params={model.logit_scale})
+        model.logit_scale.register_hook(lambda gradient: dist.all_reduce(gradient) or gradient / dist.get_world_size())
+    """
 
     config_class = CLIPConfig
     architecture = "CLIPModel"
