@@ -1,0 +1,38 @@
+"""The examples of docs/keras.md are executed as they stand there, one after the other."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import ops
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "keras.md"
+
+
+@pytest.fixture
+def eagerly():
+    """A step of training takes longer to compile than to run."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.mark.filterwarnings("ignore:Even though the .*run_functions_eagerly")  # but for tf.data, which is right here
+@pytest.mark.usefixtures("eagerly")
+def test_the_page_runs(tmp_path, monkeypatch):
+    (tmp_path / "triclip").symlink_to(ROOT / "triclip")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for example in re.findall(r"^```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+        exec(compile(example, str(PAGE), "exec"), names)  # the page is ours
+    assert names["found"]["logits_per_image_recall_at_1"] == 1
+    logits = [
+        ops.convert_to_numpy(names[name](names["batch"]).logits_per_image) for name in ("model", "other", "merged")
+    ]
+    for got in logits[1:]:
+        np.testing.assert_allclose(got, logits[0], atol=1e-4)
+    assert names["features"].shape == (2, names["model"].config.projection_dim)
+    assert ops.convert_to_numpy(names["probabilities"])[0, 0] > 0.9
