@@ -101,13 +101,13 @@ def test_dropout_follows_its_key(block, made):
 
 
 def recording_activation(block, record):
-    original = block.mlp.activation
+    original = block.mlp.activation_fn
 
     def activation(x):
         record(x)
         return original(x) * 2
 
-    block.mlp.activation = functools.wraps(original)(activation)
+    block.mlp.activation_fn = functools.wraps(original)(activation)
 
 
 def layer_of_another_class(block, record):
@@ -125,7 +125,7 @@ def module_without_parameters(block, record):
             record(inputs)
             return inputs
 
-    block.mlp.activation = nnx.data(Recording())
+    block.mlp.activation_fn = nnx.data(Recording())
 
 
 def block_of_another_class(block, record):
