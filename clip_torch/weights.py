@@ -72,7 +72,8 @@ def device_of(device_map: Any) -> torch.device:
         device = torch.device(wanted)
         there = torch.empty((), device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device_map: got {device_map!r:.80}: {str(error).splitlines()[0]} {advice}") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"device_map: got {device_map!r:.80}: {reason}. {advice}") from error
     if there.type == "meta":
         raise InputError("device_map: 'meta' holds no weights. Say: with torch.device('meta'): Model(config).")
     return device
