@@ -16,7 +16,7 @@ from inspect import signature
 from os import PathLike
 from typing import Any, ClassVar
 
-from torch import Tensor, get_default_dtype, nn
+from torch import Tensor, get_default_dtype
 
 import clip_torch
 from clip_core.errors import InputTypeError, MissingExtraError
@@ -30,7 +30,15 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, "hf", "clip_torch.hf") from None
 
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPProcessor, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessor,
+    CLIPProcessor,
+    CLIPTextConfig,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    PreTrainedModel,  # diffusers loads classes of a module if they derive from a class of that name in it
+)
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip import modeling_clip
 
@@ -94,7 +102,7 @@ class _OverOurs:
             config: of transformers.
             own: a model of `clip_torch`, whose layers this one shares.
         """
-        transformers.PreTrainedModel.__init__(self, config)
+        PreTrainedModel.__init__(self, config)
         if own is None:
             own = self.own(self.own_config(config), dtype=get_default_dtype())
             own.set_attn_implementation(config._attn_implementation)
@@ -158,9 +166,7 @@ class _OverOurs:
     def as_own(self) -> Any:
         """A model of `clip_torch` that shares layers and weights with this one."""
         view = self.own.__new__(self.own)
-        nn.Module.__init__(view)
-        view.config = self.own_config(self.config)
-        view._modules, view._parameters = self._modules, self._parameters
+        view.__dict__.update(self.__dict__, config=self.own_config(self.config))
         return view
 
     def set_attn_implementation(self, attn_implementation: str | Mapping[str, str]) -> None:

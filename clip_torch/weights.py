@@ -241,10 +241,12 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         found: Tensor = getattr(owner, leaf)
         if not found.is_meta:
             return found
-        offloaded = getattr(getattr(owner, "_hf_hook", None), "weights_map", None)
-        if offloaded is None:
-            raise LookupError("it lies on the meta device, which holds no values")
-        return torch.as_tensor(offloaded[leaf])
+        hook = getattr(owner, "_hf_hook", None)
+        for each in getattr(hook, "hooks", (hook,)):  # several in a row, or one
+            offloaded = getattr(each, "weights_map", None)
+            if offloaded is not None:
+                return torch.as_tensor(offloaded[leaf])
+        raise LookupError("it lies on the meta device, which holds no values")
 
     def is_counted(self, parameter: Any) -> bool:
         return isinstance(parameter, nn.Parameter)

@@ -13,14 +13,19 @@ from PIL import Image
 
 import clip_core
 import clip_torch
+from clip_torch import hf
 from conformance_tests.clients.checkpoints import aligned, tiny_checkpoint
 from conformance_tests.clients.trial import trial
 
 diffusers.logging.set_verbosity_error()
+diffusers.logging.disable_progress_bar()
+transformers.logging.set_verbosity_error()
 
 _PROMPT = "a photo of a cat sitting on a red chair"
 _BOTH = (clip_torch, transformers)
 """Where the models come from; with ours come our tokenizer and image processor."""
+_ASKED = (hf, transformers)
+"""Where they come from for code that asks whether they are of transformers."""
 
 
 def _seeded(kind: Any, **fields: Any) -> Any:
@@ -282,3 +287,102 @@ def _(directory: Path) -> Any:
         return _pictures(pipeline, image=_picture(), num_frames=2, decode_chunk_size=2)
 
     return [pictures(library) for library in _BOTH]
+
+
+def _loaded(library: Any, checkpoint: Path, saved: Path) -> Any:
+    """A pipeline as transformers' parts were saved, but with the text encoder and tokenizer of a library."""
+    if not saved.exists():
+        stable_diffusion(transformers, checkpoint).save_pretrained(saved)
+    parts = {"text_encoder": "CLIPTextModel", "tokenizer": "CLIPTokenizer"}
+    given = {part: _part(library, name, checkpoint) for part, name in parts.items()}
+    return diffusers.StableDiffusionPipeline.from_pretrained(saved, **given)
+
+
+@trial(
+    "from_pretrained(text_encoder=...), clip_torch", fails="diffusers asks isinstance; clip_torch.hf has such classes"
+)
+def _(directory: Path) -> Any:
+    _loaded(clip_torch, tiny_checkpoint(directory / "clip"), directory / "saved")
+
+
+@trial("from_pretrained(text_encoder=, tokenizer=), clip_torch.hf")
+def _(directory: Path) -> Any:
+    checkpoint = tiny_checkpoint(directory / "clip")
+    return [_pictures(_loaded(library, checkpoint, directory / "saved"), prompt=_PROMPT) for library in _ASKED]
+
+
+@trial("save_pretrained and from_pretrained of the pipeline, clip_torch.hf")
+def _(directory: Path) -> Any:
+    checkpoint = tiny_checkpoint(directory / "clip")
+    stable_diffusion(hf, checkpoint).save_pretrained(directory / "saved")
+    again = diffusers.StableDiffusionPipeline.from_pretrained(directory / "saved")
+    assert type(again.text_encoder) is hf.CLIPTextModel
+    aligned(again.text_encoder)
+    return [_pictures(pipeline, prompt=_PROMPT) for pipeline in (again, stable_diffusion(transformers, checkpoint))]
+
+
+@trial("the pipeline that clip_torch.hf saved, its index renamed to transformers")
+def _(directory: Path) -> Any:
+    checkpoint, saved = tiny_checkpoint(directory / "clip"), directory / "saved"
+    stable_diffusion(hf, checkpoint).save_pretrained(saved)
+    index = saved / "model_index.json"
+    index.write_text(index.read_text().replace("clip_torch.hf", "transformers"))
+    again = diffusers.StableDiffusionPipeline.from_pretrained(saved)
+    assert type(again.text_encoder) is transformers.CLIPTextModel
+    aligned(again.text_encoder)
+    return [_pictures(pipeline, prompt=_PROMPT) for pipeline in (again, stable_diffusion(transformers, checkpoint))]
+
+
+@trial("load_lora_weights on the text encoder, scaled, fused, unloaded, clip_torch.hf")
+def _(directory: Path) -> Any:
+    checkpoint = tiny_checkpoint(directory / "clip")
+    _save_lora(checkpoint, directory / "lora")
+
+    def pictures(library: Any) -> Any:
+        pipeline, shown = stable_diffusion(library, checkpoint), []
+        shown.append(_pictures(pipeline, prompt=_PROMPT))
+        name = "pytorch_lora_weights.safetensors"
+        pipeline.load_lora_weights(directory / "lora", weight_name=name, adapter_name="mine")
+        shown.append(_pictures(pipeline, prompt=_PROMPT))
+        pipeline.set_adapters("mine", 0.5)
+        shown.append(_pictures(pipeline, prompt=_PROMPT))
+        pipeline.fuse_lora(components=["text_encoder"])
+        shown.append(_pictures(pipeline, prompt=_PROMPT))
+        pipeline.unfuse_lora(components=["text_encoder"])
+        pipeline.unload_lora_weights()
+        shown.append(_pictures(pipeline, prompt=_PROMPT))
+        assert len({picture.tobytes() for picture in shown[:3]}) == 3, "the adapter has no effect"
+        return shown
+
+    return [pictures(library) for library in _ASKED]
+
+
+def _save_lora(checkpoint: Path, directory: Path) -> None:
+    """Writes an adapter as diffusers' examples of training write one."""
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    encoder = transformers.CLIPTextModel.from_pretrained(checkpoint)
+    torch.manual_seed(2)
+    encoder.add_adapter(LoraConfig(r=3, lora_alpha=6, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(encoder))
+    diffusers.StableDiffusionPipeline.save_lora_weights(directory, text_encoder_lora_layers=layers)
+
+
+@trial("load_textual_inversion of one and of three vectors, and unloaded, clip_torch.hf")
+def _(directory: Path) -> Any:
+    checkpoint = tiny_checkpoint(directory)
+    generator = torch.Generator().manual_seed(3)
+    one, three = torch.randn(32, generator=generator), torch.randn(3, 32, generator=generator)
+
+    def pictures(library: Any) -> Any:
+        pipeline = stable_diffusion(library, checkpoint)
+        pipeline.load_textual_inversion({"<one>": one})
+        pipeline.load_textual_inversion({"<three>": three})
+        shown = [_pictures(pipeline, prompt=f"a photo of a {word}") for word in ("<one>", "<three>", "cat")]
+        pipeline.unload_textual_inversion()
+        shown.append(_pictures(pipeline, prompt="a photo of a <one>"))
+        assert len({picture.tobytes() for picture in shown}) == 4
+        return shown
+
+    return [pictures(library) for library in _ASKED]

@@ -26,10 +26,22 @@ class Environment:
 
 
 _TORCH_4 = ("torch>=2.13", "transformers==4.57.6")
+_OPEN_CLIP = ("torch>=2.14", "torchvision", "transformers==4.57.6")
+_TORCH_5 = ("torch>=2.13", "transformers>=5.24")
 
 ENVIRONMENTS = {
     # diffusers 0.37 and newer want a huggingface_hub that transformers 4.57 refuses
     "diffusers": Environment(
         "diffusion", "diffusers", (*_TORCH_4, "diffusers==0.36.0", "peft>=0.21", "accelerate>=1.15")
     ),
+    "transformers-4": Environment("transformers_code", "transformers", (*_TORCH_4, "accelerate>=1.15")),
+    "transformers-5": Environment("transformers_code", "transformers", (*_TORCH_5, "accelerate>=1.15")),
+    "peft": Environment("peft_adapters", "peft", (*_TORCH_4, "peft>=0.21")),
+    "accelerate": Environment("accelerated", "accelerate", (*_TORCH_4, "accelerate>=1.15")),
+    "sentence-transformers": Environment(
+        "sentences", "sentence-transformers", (*_TORCH_5, "sentence-transformers>=6.2")
+    ),
+    "torchmetrics": Environment("scores", "torchmetrics", (*_TORCH_4, "torchmetrics>=1.9")),
+    "torchao": Environment("quantised", "torchao", (*_TORCH_5, "torchao>=0.18")),
+    "open_clip": Environment("open_clip_code", "open_clip_torch", (*_OPEN_CLIP, "open_clip_torch>=3.3")),
 }
