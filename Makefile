@@ -13,8 +13,10 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
 SUITES ?= 2
 BACKENDS := torch tf flax
+KERAS := jax torch
 
 .PHONY: demo test format check test-core test-convert test-apps test-parity bench checkpoint docs lock clean
+.PHONY: $(foreach framework,$(KERAS),test-keras-$(framework) keras-$(framework))
 .PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend) meta-$(backend))
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
@@ -27,7 +29,7 @@ test: check
 
 .PHONY: suites
 suites: meta-flax meta-tf ladder-flax ladder-tf test-parity test-convert own-tf meta-torch own-torch own-flax \
-	ladder-torch test-apps test-core  # the longest first
+	ladder-torch test-apps test-core keras-jax keras-torch  # the longest first
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -59,6 +61,14 @@ $(BACKENDS:%=ladder-%): ladder-%: $(VENV)/.dev
 
 $(BACKENDS:%=meta-%): meta-%: $(VENV)/.dev
 	$(PYTEST) conformance_tests/meta --backend $*
+
+## The ladder of clip_tf where Keras runs on another framework than TensorFlow, by hand; a few of its rungs in "test".
+$(KERAS:%=test-keras-%): test-keras-%: $(VENV)/.dev
+	KERAS_BACKEND=$* $(PYTEST) conformance_tests --backend tf
+
+$(KERAS:%=keras-%): keras-%: $(VENV)/.dev
+	KERAS_BACKEND=$* $(PYTEST) --backend tf --case base \
+		$(foreach rung,towers logits distributed,conformance_tests/ladder/test_$(rung).py)
 
 ## What compares frameworks and libraries with one another, each in a process of its own.
 test-parity: $(VENV)/.dev

@@ -53,7 +53,7 @@ def linear(in_size: int, out_size: int, bias: bool = True, *, name: str) -> kera
 
 def embedding(rows: int, hidden_size: int, *, name: str) -> keras.layers.Embedding:
     """A table of embeddings."""
-    layer = keras.layers.Embedding(rows, hidden_size, embeddings_initializer="zeros", name=name)
+    layer = framework.Embedding(rows, hidden_size, embeddings_initializer="zeros", name=name)
     layer.build()
     return layer
 
@@ -164,8 +164,7 @@ class Attention(keras.layers.Layer):
 
     def split_heads(self, x: Tensor) -> Tensor:
         """From ``[batch, token, hidden]`` to ``[batch, head, token, head_dim]``."""
-        batch, token, _ = ops.shape(x)
-        x = ops.reshape(x, (batch, token, self.num_heads, self.head_dim))  # [batch, token, head, head_dim]
+        x = ops.reshape(x, (ops.shape(x)[0], -1, self.num_heads, self.head_dim))  # [batch, token, head, head_dim]
         return ops.transpose(x, (0, 2, 1, 3))  # [batch, head, token, head_dim]
 
     def attention_weights(self, query: Tensor, key: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -276,7 +276,7 @@ def contrastive_loss(logits_per_text: Tensor) -> Tensor:
     texts, images = sizes(logits_per_text)
     with plain_errors():
         check_pair_counts(images, texts)
-    pairs = ops.arange(ops.shape(logits_per_text)[0])
+    pairs = ops.arange(ops.shape(logits_per_text)[0], dtype="int32")
     cross_entropy = partial(ops.sparse_categorical_crossentropy, pairs, from_logits=True)
     text_loss = ops.mean(cross_entropy(logits_per_text))
     image_loss = ops.mean(cross_entropy(ops.transpose(logits_per_text)))

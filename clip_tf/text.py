@@ -106,7 +106,7 @@ class TextTransformer(keras.layers.Layer):
 
     def causal_mask(self, length: int | Tensor, attention_mask: Tensor | None) -> Tensor:
         """True where a query may see a key: not later than itself, and no padding."""
-        position = ops.arange(length)
+        position = ops.arange(length, dtype="int32")
         causal = (position[:, None] >= position)[None, None]  # [1, 1, query, key]
         if attention_mask is None:
             return causal

@@ -83,7 +83,7 @@ class VisionEmbeddings(keras.layers.Layer):
     def position_table(self, rows: int | None, columns: int | None) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
         side = self.config.patches_per_side
-        table = self.position_embedding(ops.arange(side**2 + 1))  # [token, hidden]
+        table = self.position_embedding(ops.arange(side**2 + 1, dtype="int32"))  # [token, hidden]
         if (rows, columns) == (side, side):
             return table
         matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]

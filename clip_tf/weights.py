@@ -230,10 +230,11 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
                 The outputs are those fields that are one tensor, for a signature can hold no nested ones.
         """
         inputs = self.input_signature if input_signature is None else input_signature
+        options = framework.export_options(format, inputs)
         fields = self(inputs, return_dict=True).items()
         outputs = {name: value for name, value in fields if not isinstance(value, tuple)}
         model = keras.Model(inputs, outputs)
-        model.export(filepath, format=format, verbose=verbose, input_signature=[inputs])
+        model.export(filepath, format=format, verbose=verbose, input_signature=[inputs], **options)
 
     def get_config(self) -> dict[str, Any]:
         """What Keras stores of the model beside its weights, among it what was changed in its layers.

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 from jax import Array as Tensor  # what the layers take; traced arrays are some
 from jax.extend.core import unsafe_get_axis_names_DO_NOT_USE as mapped_axis_names  # nothing safer sees vmap's axes
@@ -17,6 +18,8 @@ TENSOR = "jax.Array"
 RETURN_TENSORS = "jax"
 DTYPES = ("float32", "bfloat16", "float16", *(("float64",) if jax.config.jax_enable_x64 else ()))
 """Of weights."""
+
+Embedding = keras.layers.Embedding
 
 
 def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
@@ -38,7 +41,7 @@ def with_sizes(tensor: Tensor, shape: tuple[int | None, ...]) -> Tensor:
 
 def positions(length: int, limit: int) -> Tensor:
     """``[token]``, from 0."""
-    return jnp.arange(length)
+    return jnp.arange(length, dtype="int32")
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
@@ -80,3 +83,16 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """Of the one replica."""
     return tensors
+
+
+def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `keras.Model.export` needs to be told besides: which open sizes are the same."""
+    if format != "tf_saved_model":
+        return {}
+    names = {"input_ids": ("batch", "token"), "attention_mask": ("batch", "token"), "position_ids": ("batch", "token")}
+    shapes = {}
+    for name, tensor in inputs.items():
+        known = names.get(name, ("batch", "channel", "height", "width"))
+        sizes = (str(size or open_size) for size, open_size in zip(tensor.shape, known, strict=True))
+        shapes[name] = f"({', '.join(sizes)})"
+    return {"jax2tf_kwargs": {"native_serialization": True, "polymorphic_shapes": [shapes]}}

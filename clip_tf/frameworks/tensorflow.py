@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -13,6 +14,29 @@ TENSOR = "tf.Tensor"
 RETURN_TENSORS = "tf"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
+
+
+@tf.custom_gradient
+def _with_dense_gradient(table: Tensor) -> Any:
+    return tf.identity(table), tf.convert_to_tensor
+
+
+class Embedding(keras.layers.Embedding):
+    """Keras' layer, whose gradient in training is that of each row.
+
+    TensorFlow's own is one slice per id, and Keras' optimizers square the slices of an id that comes twice one by one.
+    """
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        """Ids of any shape to rows of the table."""
+        if not training:
+            return super().call(inputs)
+        rows = tf.gather(_with_dense_gradient(tf.convert_to_tensor(self.embeddings)), inputs)
+        return tf.cast(rows, self.compute_dtype)
+
+    def quantize(self, *args: Any, **options: Any) -> None:
+        """As Keras' layer, which else quantises no subclass."""
+        super().quantize(*args, **{**options, "type_check": False})
 
 
 def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
@@ -66,3 +90,8 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """The tensors of all replicas, put together along the first axis."""
     return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
+
+
+def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `keras.Model.export` needs to be told besides."""
+    return {}

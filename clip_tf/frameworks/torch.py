@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 import torch
 from keras import ops
 from numpy.typing import NDArray
 from torch import Tensor as Tensor  # what the layers take
+from torch.utils import _pytree
 
 from clip_core.errors import InputError
+from clip_core.outputs import all_output_types
 
 TENSOR = "torch.Tensor"
 RETURN_TENSORS = "pt"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
 
+Embedding = keras.layers.Embedding
+
 MADE_UP = (83, 89)
 """What Keras calls a model with, on the meta device, where a symbolic input leaves a size open."""
+
+for _output in all_output_types():  # so that torch.export.save can write programs that return them
+    if _output not in _pytree.SUPPORTED_NODES:
+        _pytree._register_namedtuple(_output, serialized_type_name=f"clip_core.outputs.{_output.__name__}")
 
 
 def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
@@ -46,7 +55,7 @@ def with_sizes(tensor: Tensor, shape: tuple[int | None, ...]) -> Tensor:
 
 def positions(length: int, limit: int) -> Tensor:
     """``[token]``, from 0."""
-    return ops.arange(length)
+    return ops.arange(length, dtype="int32")
 
 
 def products(x: Tensor, y: Tensor) -> Tensor:
@@ -90,3 +99,15 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """Of the one replica."""
     return tensors
+
+
+def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What `keras.Model.export` needs to be told besides.
+
+    Raises:
+        InputError: always, for Keras on PyTorch would fix the sizes that it made up.
+    """
+    raise InputError(
+        f"export: expected Keras to run on TensorFlow for format={format!r}, got torch. Save the model and export it "
+        "with KERAS_BACKEND=tensorflow, or write it with torch.export.export(model, (), inputs)."
+    )

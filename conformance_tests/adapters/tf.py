@@ -1,25 +1,23 @@
-"""`clip_tf` for the suite."""
+"""`clip_tf` for the suite, on whichever framework Keras runs."""
 
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from numpy.typing import NDArray
 
 import clip_tf
 from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
-ON_DEVICE = bool(tf.config.list_physical_devices("GPU"))
-
-tf.config.experimental.enable_tensor_float_32_execution(False)
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
-)  # for two replicas
+on: Any = import_module(f"conformance_tests.adapters.keras_on.{keras.backend.backend()}")
+ON_DEVICE: bool = on.ON_DEVICE
+restored, compiled, exported = on.restored, on.compiled, on.exported
 
 
 def model_class(kind: str) -> Any:
@@ -49,21 +47,21 @@ def weights(model: Any) -> Arrays:
 
 def to_array(value: Any) -> NDArray[Any]:
     """The values of a tensor."""
-    return np.asarray(tf.convert_to_tensor(value).numpy())
+    return np.asarray(ops.convert_to_numpy(ops.convert_to_tensor(value)))
 
 
 def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
     """What a part of the model returns; by name, since Keras takes nothing but tensors by position."""
     target = part(model, path)
     signature = inspect.signature(target.call if isinstance(target, keras.Layer) else target)
-    named = signature.bind(*converted(inputs, tf.constant), **converted(named_inputs, tf.constant)).arguments
+    named = signature.bind(*converted(inputs, on.to_tensor), **converted(named_inputs, on.to_tensor)).arguments
     return target(**named)
 
 
 def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
     """The gradient of the loss by every weight."""
     differentiated = _copy(model)
-    found = _gradients(differentiated, inputs, interpolate_pos_encoding)
+    found = on.gradients(differentiated, inputs, interpolate_pos_encoding)
     for variable, gradient in zip(differentiated.trainable_variables, found, strict=True):
         variable.assign(gradient)
     return weights(differentiated)
@@ -76,7 +74,7 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
         optimizer: Any = keras.optimizers.SGD(learning_rate)
     else:  # Keras adds epsilon to the root of the second moment before correcting it for its start at 0
         optimizer = keras.optimizers.Adam(learning_rate, beta_2=0.999, epsilon=epsilon * (1 - 0.999) ** 0.5)
-    optimizer.apply(_gradients(trained, inputs), trained.trainable_variables)
+    optimizer.apply(on.gradients(trained, inputs, False), trained.trainable_variables)
     return weights(trained)
 
 
@@ -84,51 +82,13 @@ def _copy(model: Any) -> Any:
     return type(model)(model.config, dtype=model.dtype_policy, weights=weights(model))
 
 
-def _gradients(model: Any, inputs: Arrays, interpolated: bool = False) -> list[Any]:
-    values = [variable.value for variable in model.trainable_variables]
-    with tf.GradientTape() as tape:
-        tensors = converted(inputs, tf.constant)
-        loss = model(**tensors, return_loss=True, interpolate_pos_encoding=interpolated).loss
-    found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
-
-
 def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:
-    """The sum of the shares of a mirrored strategy's two replicas."""
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        mirrored = _copy(model)
-    halves = [converted({k: np.array_split(v, 2)[half] for k, v in inputs.items()}, tf.constant) for half in range(2)]
-    batch = strategy.experimental_distribute_values_from_function(
-        lambda context: halves[context.replica_id_in_sync_group]
-    )
-    shares = tf.function(strategy.run)(lambda batch: mirrored(**batch, return_loss=True).loss, args=(batch,))
-    return to_array(strategy.reduce("SUM", shares, axis=None))
+    """The loss of a batch that is spread by the means of the framework."""
+    return to_array(on.global_loss(lambda: _copy(model), inputs))
 
 
 def adapted(model: Any) -> Any:
     """The model with Keras' LoRA on a projection."""
     model.text_projection.enable_lora(1)
-    model.text_projection.lora_kernel_b.assign(tf.ones_like(model.text_projection.lora_kernel_b))
+    model.text_projection.lora_kernel_b.assign(ops.ones(model.text_projection.lora_kernel_b.shape))
     return model
-
-
-def restored(model: Any, other: Any, directory: Path) -> Any:
-    """The other model after `tf.train.Checkpoint`."""
-    path = tf.train.Checkpoint(model=model).write(str(directory / "checkpoint"))
-    tf.train.Checkpoint(model=other).read(path).assert_consumed()
-    return other
-
-
-def compiled(model: Any, inputs: Arrays) -> Any:
-    """What the model returns in a ``tf.function``, compiled by XLA."""
-    return tf.function(model, jit_compile=True)(**converted(inputs, tf.constant))
-
-
-def exported(model: Any, inputs: Arrays, directory: Path) -> Any:
-    """What the model returns as a SavedModel."""
-    model.export(str(directory / "saved_model"), verbose=False)
-    tensors = converted(inputs, tf.constant)
-    narrow = {name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value for name, value in tensors.items()}
-    loaded = tf.saved_model.load(str(directory / "saved_model"))  # owns the variables: it must outlive the call
-    return loaded.serve(narrow)
