@@ -13,6 +13,7 @@ import keras
 from conformance_tests.adapter import Arrays, converted
 
 jax.config.update("jax_num_cpu_devices", 2)  # for a batch that is spread
+jax.config.update("jax_default_matmul_precision", "highest")  # on GPUs it is lower, which Keras leaves to JAX
 
 ON_DEVICE = jax.default_backend() != "cpu"
 to_tensor = jnp.asarray
