@@ -36,3 +36,13 @@ def test_the_page_runs(tmp_path, monkeypatch):
         np.testing.assert_allclose(got, logits[0], atol=1e-4)
     assert names["features"].shape == (2, names["model"].config.projection_dim)
     assert ops.convert_to_numpy(names["probabilities"])[0, 0] > 0.9
+    pixels, texts = (names["inputs"][name] for name in ("pixel_values", "input_ids"))
+    mask = names["inputs"]["attention_mask"]
+    model, served = names["model"], names["served"]
+    np.testing.assert_allclose(served.image_features(pixels), model.get_image_features(pixels), atol=1e-5)
+    got = served.text_features({"input_ids": texts.astype(np.int32), "attention_mask": mask.astype(np.int32)})
+    np.testing.assert_allclose(got, model.get_text_features(texts, mask), atol=1e-5)
+    got = served.serve(
+        {name: value.astype(model.input_signature[name].dtype) for name, value in names["inputs"].items()}
+    )
+    np.testing.assert_allclose(got["logits_per_image"], names["outputs"].logits_per_image, atol=1e-4)

@@ -27,6 +27,7 @@ class Environment:
 
 _TORCH_4 = ("torch>=2.13", "transformers==4.57.6")
 _OPEN_CLIP = ("torch>=2.14", "torchvision", "transformers==4.57.6")
+_KERAS = ("tensorflow>=2.21", "keras>=3.15")
 _TORCH_5 = ("torch>=2.13", "transformers>=5.24")
 
 ENVIRONMENTS = {
@@ -44,4 +45,9 @@ ENVIRONMENTS = {
     "torchmetrics": Environment("scores", "torchmetrics", (*_TORCH_4, "torchmetrics>=1.9")),
     "torchao": Environment("quantised", "torchao", (*_TORCH_5, "torchao>=0.18")),
     "open_clip": Environment("open_clip_code", "open_clip_torch", (*_OPEN_CLIP, "open_clip_torch>=3.3")),
+    "onnxruntime-torch": Environment(
+        "onnx_of_torch", "onnxruntime", ("torch>=2.13", "onnx>=1.23", "onnxscript>=0.7", "onnxruntime>=1.32")
+    ),
+    "onnxruntime-keras": Environment("onnx_of_keras", "onnxruntime", (*_KERAS, "tf2onnx>=1.17", "onnxruntime>=1.32")),
+    "litert": Environment("litert_of_keras", "ai-edge-litert", (*_KERAS, "ai-edge-litert>=2.3")),
 }
