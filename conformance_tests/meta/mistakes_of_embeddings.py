@@ -116,7 +116,7 @@ def half_a_pixel_off(size: int, new_size: int) -> Any:
     """The right kernel, with centres at whole numbers."""
     centres = np.arange(new_size) * (size / new_size)
     distances = np.abs(centres[:, None] - np.arange(-2, size + 2))
-    weights = clip_core.interpolation._cubic(np.minimum(distances, 2))
+    weights = clip_core.interpolation._cubic(np.minimum(distances, 2), np)
     inside = weights[:, 2:-2].copy()
     inside[:, 0] += weights[:, :2].sum(1)  # borders repeated
     inside[:, -1] += weights[:, -2:].sum(1)

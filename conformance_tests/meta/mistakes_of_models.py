@@ -157,8 +157,6 @@ def adapter_dropped(s: Seeder) -> None:
     """Saved is what stood there before it."""
     s.wrap(pretrained.PretrainedModel, "check_saveable", lambda original, self: None)
     if s.backend == "tf":
-
-        def parameter(original: Any, self: Any, owner: Any, leaf: str) -> Any:
-            return owner._kernel if getattr(owner, "lora_enabled", False) else original(self, owner, leaf)
-
-        s.wrap(pretrained.PretrainedModel, "parameter", parameter)
+        s.patch.setattr("clip_tf.adapters.merged", lambda layer: layer._kernel)
+    if s.backend == "flax":
+        s.patch.setattr(s.weights, "merged", lambda model: model)
