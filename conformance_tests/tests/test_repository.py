@@ -1,5 +1,6 @@
 """What the packaging claims is what the checks check."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -32,3 +33,10 @@ def test_the_page_of_exports_is_what_the_code_says():
     command = [sys.executable, str(ROOT / "docs" / "make_api.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_example_is_described_and_executed():
+    examples = {path.name for path in (ROOT / "examples").glob("*.py")}
+    assert set(re.findall(r"examples/(\w+\.py)", (ROOT / "examples" / "README.md").read_text())) == examples
+    executed = "".join(path.read_text() for path in ROOT.glob("clip_*/tests/test_examples.py"))
+    assert [name for name in examples if name not in executed] == []
