@@ -37,7 +37,8 @@ class Adapter(Protocol):
     """The functions of an adapter module. Arrays are NumPy's; weights have their shared names and axes.
 
     A module may also say ``ON_DEVICE = True``: its tensors do not lie in host memory, so that their values are not
-    checked, and what means nothing is to be NaN instead of an error.
+    checked, and what means nothing is to be NaN instead of an error. With ``REFUSES_PARTS = True`` `global_loss` is to
+    be an error: the backend has no loss over replicas.
     """
 
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
