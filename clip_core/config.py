@@ -16,10 +16,12 @@ from typing import Any, ClassVar, Self
 from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
 from clip_core.checkpoint.switch import finish_switch, placed
 from clip_core.errors import CheckpointFormatError, ConfigError
+from clip_core.labels import LABEL_FIELDS, PROBLEM_TYPES, UNSAID, named_labels
 from clip_core.loading_options import sort_keywords
 from clip_core.saving_options import Publishable, sort_saving_keywords
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
+_NO_PROBLEM = ("problem_type", None)
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 
 
@@ -263,6 +265,9 @@ class CLIPConfig(_Config):
     """The whole model. ``text_config`` and ``vision_config`` may be configurations, dicts or ``None`` (defaults).
 
     ``logit_scale_init_value`` is a logarithm: 2.6592 is ln(1 / 0.07), the paper's starting temperature.
+
+    An image classifier reads the names of its labels, ``id2label``, or ``num_labels`` if they have none, and
+    ``problem_type``, which chooses its loss: one of `clip_core.labels.PROBLEM_TYPES`, or as the labels of a call are.
     """
 
     model_type = "clip"
@@ -272,9 +277,17 @@ class CLIPConfig(_Config):
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592
     initializer_factor: float = 1.0
+    num_labels: int = None  # type: ignore[assignment]  # as many as have names; two if that is not said either
+    id2label: Mapping[int, str] = field(default=None, hash=False)  # type: ignore[arg-type]
+    label2id: Mapping[str, int] = field(default=None, hash=False)  # type: ignore[arg-type]
+    problem_type: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        id2label, label2id = named_labels(self.num_labels, self.id2label, self.label2id)
+        for name, value in (("num_labels", len(id2label)), ("id2label", id2label), ("label2id", label2id)):
+            object.__setattr__(self, name, value)
+        self._require(self.problem_type in (None, *PROBLEM_TYPES), "problem_type", f"None or one of {PROBLEM_TYPES}")
         object.__setattr__(self, "text_config", self._as_tower("text_config", CLIPTextConfig))
         object.__setattr__(self, "vision_config", self._as_tower("vision_config", CLIPVisionConfig))
         self._require_integers("projection_dim", minimum=1)
@@ -317,6 +330,18 @@ class CLIPConfig(_Config):
                 merged[key] = {**(merged.get(key) or {}), **kind.from_dict(legacy).to_dict()}
         return super().from_dict(merged)
 
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """As for a tower; other labels leave nothing of the old ones, nor does another number of them."""
+        given = {name: changes[name] for name in LABEL_FIELDS[:3] if changes.get(name) is not None}
+        if not given or given == {"num_labels": self.num_labels}:
+            return super().changed(changes)
+        return super(CLIPConfig, replace(self, **{**dict.fromkeys(LABEL_FIELDS[:3]), **given})).changed(changes)
+
+    @property
+    def labels_are_said(self) -> bool:
+        """Whether the labels are others than the two without names that every configuration has."""
+        return self.id2label != UNSAID
+
     @classmethod
     def keyword_hints(cls) -> dict[str, str]:
         names = {*CLIPTextConfig.field_names(), *CLIPVisionConfig.field_names()} - {*cls.field_names()}
@@ -329,4 +354,6 @@ class CLIPConfig(_Config):
     def to_dict(self) -> dict[str, Any]:
         """As for a tower, with the towers' configurations as dicts."""
         towers = {"text_config": self.text_config.to_dict(), "vision_config": self.vision_config.to_dict()}
-        return {**super().to_dict(), **towers}
+        whole = {**super().to_dict(), **towers}
+        unsaid = {"num_labels", *(() if self.labels_are_said else LABEL_FIELDS[1:3])}  # as transformers writes them
+        return {name: value for name, value in whole.items() if name not in unsaid and (name, value) != _NO_PROBLEM}

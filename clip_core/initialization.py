@@ -55,7 +55,7 @@ def standard_deviation(spec: WeightSpec, config: CLIPConfig | CLIPTextConfig | C
     if spec.kind == "embedding" or owner == "patch_embedding":
         return tower.initializer_range * tower.initializer_factor
     factor = config.initializer_factor if isinstance(config, CLIPConfig) else tower.initializer_factor
-    if owner in ("text_projection", "visual_projection"):
+    if owner in ("text_projection", "visual_projection", "classifier"):
         return width * factor
     scale = {"fc1": 1 / math.sqrt(2 * tower.hidden_size), "class_embedding": width, "out_proj": width}
     return scale.get(owner, width * depth) * tower.initializer_factor

@@ -25,6 +25,7 @@ from clip_core.checkpoint.hub_cache import Part
 from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.weight_files import ANY_WEIGHTS, WeightChoice
 from clip_core.errors import InputError, InputTypeError
+from clip_core.labels import LABEL_FIELDS
 
 Name: TypeAlias = str | PathLike[str]
 
@@ -77,7 +78,7 @@ REFUSED: Mapping[str, str] = {
     "proxies": "Set the environment variable HTTPS_PROXY.",
     "mirror": "Set the environment variable HF_ENDPOINT.",
     "generation_config": "CLIP generates no text.",
-    "num_labels": "CLIP has no classification head; triclip classifies with texts as labels.",
+    **dict.fromkeys(LABEL_FIELDS, "CLIPForImageClassification has labels; triclip classifies with texts as labels."),
 }
 """Keywords that are errors unless ``None`` or ``False``, and what to do instead, for classes that have them not."""
 

@@ -78,17 +78,22 @@ class ModelOutput:
 def _new(cls: Any, *values: Any, **named: Any) -> Any:
     """One value per field, by position or by name; or, as generic code rebuilds lists and tuples, one iterable of them.
 
-    No output has one field, so one value is always such an iterable.
+    Of a class with one field, whose value is never nested, one value may be either: an iterator or a sequence of one
+    holds the value.
 
     Raises:
         TypeError: another number of values, or other names.
     """
-    if len(values) == 1 and not named:
+    if len(values) == 1 and not named and (len(cls._fields) > 1 or _holds_one(values[0])):
         values = tuple(values[0])
     rest = cls._fields[len(values) :]
     if len(values) > len(cls._fields) or set(named) != set(rest):
         raise TypeError(f"{cls.__name__}: expected values for {', '.join(cls._fields)}, got {len(values)} {[*named]}.")
     return tuple.__new__(cls, (*values, *(named[name] for name in rest)))
+
+
+def _holds_one(value: Any) -> bool:
+    return isinstance(value, Iterator) or (isinstance(value, list | tuple) and len(value) == 1)
 
 
 def _rebuild(kind: str, present: tuple[str, ...], values: tuple[Any, ...]) -> Any:
@@ -181,7 +186,29 @@ class CLIPOutput(ModelOutput):
     __slots__ = ()
 
 
+@_with_variants
+class ImageClassifierOutput(ModelOutput):
+    """Output of an image classifier.
+
+    Fields:
+        loss: scalar (``labels``).
+        logits: ``[image, label]``; ``[image, hidden]`` where there are no labels.
+        hidden_states: one ``[batch, token, hidden]`` per layer and one before the first (``output_hidden_states``).
+        attentions: one ``[batch, head, token, token]`` per layer, after softmax (``output_attentions``).
+    """
+
+    FIELDS = ("loss", "logits", "hidden_states", "attentions")
+    OPTIONAL = ("loss", "hidden_states", "attentions")
+    __slots__ = ()
+
+
 def all_output_types() -> list[type]:
     """Every named tuple type that a model can return, for frameworks that want them registered."""
-    kinds = (BaseModelOutputWithPooling, CLIPTextModelOutput, CLIPVisionModelOutput, CLIPOutput)
+    kinds = (
+        BaseModelOutputWithPooling,
+        CLIPTextModelOutput,
+        CLIPVisionModelOutput,
+        CLIPOutput,
+        ImageClassifierOutput,
+    )
     return [variant for kind in kinds for variant in kind._variants.values()]

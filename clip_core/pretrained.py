@@ -6,6 +6,7 @@ weights, makes its layers, puts `initial_values` into them and reads one paramet
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from inspect import Parameter, signature
@@ -21,6 +22,7 @@ from clip_core.checkpoint.directory import (
     LazyWeights,
     LoadedCheckpoint,
     common_dtype,
+    drawn_classifier,
     layout_of,
     load_checkpoint,
     save_checkpoint,
@@ -30,7 +32,8 @@ from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError, WeightMismatchError
-from clip_core.initialization import draw_weights
+from clip_core.initialization import draw_weight
+from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
 from clip_core.members import ModelMembers
 from clip_core.saving_options import Publishable, sort_saving_keywords
@@ -55,6 +58,7 @@ class PretrainedModel(ModelMembers, Publishable):
     architecture: ClassVar[str]
     """Name of the class in transformers, for ``config.json``."""
     has_projection: ClassVar[bool] = False
+    has_classifier: ClassVar[bool] = False
     scheme: ClassVar[Scheme]
     """How the framework names and lays out parameters."""
 
@@ -88,7 +92,12 @@ class PretrainedModel(ModelMembers, Publishable):
 
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """The entries of the weight table that this model has."""
-        return weight_specs(self.config, projection=self.has_projection)
+        return self.specs_of(self.config)
+
+    @classmethod
+    def specs_of(cls, config: Any) -> tuple[WeightSpec, ...]:
+        """The entries of the weight table that a model of this class and configuration has."""
+        return weight_specs(config, projection=cls.has_projection, classifier=cls.has_classifier)
 
     def held_parameters(self) -> dict[str, Any]:
         """All that the model computes with, by the framework's own names; each backend's own."""
@@ -169,7 +178,7 @@ class PretrainedModel(ModelMembers, Publishable):
         """
         specs = self.weight_specs()
         if weights is None:
-            values = (value for _, value in draw_weights(self.config, seed=seed, projection=self.has_projection))
+            values = (draw_weight(spec, self.config, seed) for spec in specs)
         else:
             names = match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
             values = (_own(weights, names[spec.name]).reshape(spec.shape) for spec in specs)
@@ -198,8 +207,8 @@ class PretrainedModel(ModelMembers, Publishable):
             state_dict: weights, by their names in checkpoints, that are used instead of the checkpoint's. With a
                 configuration, no checkpoint is needed.
             output_loading_info: return the model and a dict of lists. ``unexpected_keys`` are weights of the
-                checkpoint that the model has no use for, such as another tower's; ``missing_keys``,
-                ``mismatched_keys`` and ``error_msgs`` are empty, for what they would hold is an error.
+                checkpoint that the model has no use for, such as another tower's; ``missing_keys`` those of a new
+                classifier; ``mismatched_keys`` and ``error_msgs`` are empty, for what they would hold is an error.
             keywords: where to look for the checkpoint (`clip_core.loading_options.Location`), which of its weights are
                 read (`clip_core.checkpoint.weight_files.WeightChoice`), fields of the configuration that shall have
                 other values (`CLIPConfig.changed`), and those of the backend (`built`). What else transformers takes is
@@ -211,7 +220,7 @@ class PretrainedModel(ModelMembers, Publishable):
             WeightMismatchError: the weights are not those of the configuration.
             InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        fields, backend = cls.config_class.field_names(), cls.keywords_of_backend()
+        fields, backend = cls.fields_of_config(), cls.keywords_of_backend()
         call, own = f"{cls.__name__}.from_pretrained", (*fields, *backend, "torch_dtype")
         given = sort_keywords(call, name_or_path, keywords, own, cls.config_class.keyword_hints())
         changes = {name: given.own[name] for name in fields if name in given.own}
@@ -219,39 +228,54 @@ class PretrainedModel(ModelMembers, Publishable):
         dtype = one_dtype(call, dtype, given.own.get("torch_dtype"))
         if isinstance(config, str | PathLike):
             config = cls.config_class.from_directory(given.location.directory(config))
+        labels_said = any(changes.get(name) is not None for name in LABEL_FIELDS)
         if config is not None:
             config = cls.checked_config(config)
+            labels_said |= cls.has_classifier and config.labels_are_said
         if state_dict is not None:
             if config is None:
                 config = cls.config_class.from_directory(given.location.directory(given.name))
             config, weights = config.changed(changes), cls.as_arrays(state_dict)
+            new = drawn_classifier(cls.specs_of(config), layout_of(weights), config) if labels_said else {}
+            weights = {**weights, **LazyWeights(new)} if new else weights
             layout = layout_of(weights)
-            names = match_weights(weight_specs(config, projection=cls.has_projection), layout, f"{call}(state_dict=)")
+            names = match_weights(cls.specs_of(config), layout, f"{call}(state_dict=)")
             dtype = common_dtype(layout) if str(dtype) == "auto" else dtype
             model = cls.built(config, dtype, weights, **options)
-            unused = sorted(set(layout) - set(names.values()))
+            unused, missing = sorted(set(layout) - set(names.values())), list(new)
         else:
             directory = given.location.directory(given.name, "weights", given.choice)
             loaded = load_checkpoint(
                 directory,
                 cls.config_class,
                 projection=cls.has_projection,
+                classifier=cls.has_classifier,
+                new_classifier=labels_said,
                 config=config,
                 changes=changes,
                 choice=given.choice,
             )
             model, unused = cls.of_checkpoint(loaded, dtype, **options), list(loaded.unused)
+            missing = list(loaded.new)
+        if missing:
+            warnings.warn(f"{call}: {', '.join(missing)} are new, drawn with seed 0. Train them.", stacklevel=2)
         if isinstance(model, cls) and given.name_or_path is not None:
             model.name_or_path = str(given.name_or_path)
         if not output_loading_info:
             return model
-        return model, {"missing_keys": [], "unexpected_keys": unused, "mismatched_keys": [], "error_msgs": []}
+        return model, {"missing_keys": missing, "unexpected_keys": unused, "mismatched_keys": [], "error_msgs": []}
 
     @classmethod
     def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None, **options: Any) -> Any:
         """Like `from_pretrained`, for a checkpoint directory that has been found already; options as of `built`."""
         config = None if config is None else cls.checked_config(config)
-        loaded = load_checkpoint(Path(directory), cls.config_class, projection=cls.has_projection, config=config)
+        loaded = load_checkpoint(
+            Path(directory),
+            cls.config_class,
+            projection=cls.has_projection,
+            classifier=cls.has_classifier,
+            config=config,
+        )
         return cls.of_checkpoint(loaded, dtype, **options)
 
     @classmethod
@@ -266,6 +290,12 @@ class PretrainedModel(ModelMembers, Publishable):
     def built(cls, config: Any, dtype: Any, weights: Weights) -> Any:
         """What `from_pretrained` returns. A backend's keyword arguments of this are keywords of `from_pretrained`."""
         return cls(config, dtype=dtype, weights=weights)  # type: ignore[call-arg]  # of the backend's
+
+    @classmethod
+    def fields_of_config(cls) -> tuple[str, ...]:
+        """The fields of the configuration that the model reads; they are keywords of `from_pretrained`."""
+        labels = () if cls.has_classifier else LABEL_FIELDS
+        return tuple(name for name in cls.config_class.field_names() if name not in labels)
 
     @classmethod
     def keywords_of_backend(cls) -> tuple[str, ...]:

@@ -80,14 +80,19 @@ def permutation(stored_axes: str, wanted_axes: str) -> tuple[int, ...]:
 
 
 def weight_specs(
-    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, *, projection: bool = False
+    config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig, *, projection: bool = False, classifier: bool = False
 ) -> tuple[WeightSpec, ...]:
     """Every weight of the model that ``config`` describes, in order.
 
     Args:
         config: of the full model, or of one tower.
         projection: whether a tower has its projection to the shared space (the full model always has both).
+        classifier: whether it is the image classifier that ``config``, of a full model, describes.
     """
+    if classifier:
+        assert isinstance(config, CLIPConfig)
+        head = _linear("classifier", config.num_labels, config.vision_config.hidden_size) if config.num_labels else ()
+        return (*_vision_tower(config.vision_config), *head)
     if isinstance(config, CLIPConfig):
         embed = config.projection_dim
         return (
@@ -168,6 +173,9 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
     prefix = _absent_prefix(specs, stored)
     bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "pre_layernorm.", "post_layernorm.")
     parts = {spec.path.split(".")[0] for spec in specs}
+    unwanted = _PARTS - parts
+    if unwanted:  # for a part of a model; a whole one with a classifier is not the model that it was
+        unwanted |= {"classifier"} - parts
     found = {
         f"{prefix}{name}" if prefix and name.startswith(bare) else name: name
         for name in stored
@@ -182,7 +190,7 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
         dtype, shape = stored[stored_name]
         shown = stored_name if stored_name.isprintable() else repr(stored_name)
         if name not in wanted:
-            if name.split(".")[0] not in _PARTS - parts:  # a part of the full model that is not wanted
+            if name.split(".")[0] not in unwanted:
                 problems.append(f"+ {shown[:200]} {list(shape)}: unexpected")
         elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
             problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
@@ -198,6 +206,8 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
 def _advice(wanted: Iterable[str], found: Iterable[str]) -> str:
     """What to do about weights that are not the wanted ones."""
     ends = tuple(f".{name}" for name in wanted)
+    if set(wanted) - set(found) == {"classifier.weight", "classifier.bias"}:
+        return "A CLIP without a classifier gets a new one, to be trained, where its labels are said: num_labels=10."
     if set(wanted).isdisjoint(found) and any(name.endswith(ends) for name in found):
         return "They are wrapped in something else: `triclip convert` takes them out."
     return "Use the config.json that belongs to these weights."

@@ -11,8 +11,9 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ from clip_core.checkpoint.weight_files import (
 )
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError, InputError, InputTypeError
-from clip_core.weights import Layout, match_weights, weight_specs
+from clip_core.initialization import draw_weight
+from clip_core.weights import Layout, WeightSpec, match_weights, weight_specs
 
 DEFAULT_MAX_SHARD_SIZE = "5GB"
 CONFIG_FILE = "config.json"
@@ -138,12 +140,14 @@ class LoadedCheckpoint:
         weights: those of the configuration, by their names in the shared scheme, in the order of the weight table.
         sources: the files that the weights are read from.
         unused: the names of what else is stored there, such as another tower.
+        new: the names of weights that are not stored there, but drawn: those of a classifier.
     """
 
     config: Any
     weights: LazyWeights
     sources: tuple[SourceFile, ...] = ()
     unused: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> str:
@@ -161,6 +165,8 @@ def load_checkpoint(
     config_class: type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig],
     *,
     projection: bool = False,
+    classifier: bool = False,
+    new_classifier: bool = False,
     config: CLIPConfig | CLIPTextConfig | CLIPVisionConfig | None = None,
     changes: Mapping[str, Any] | None = None,
     choice: WeightChoice = ANY_WEIGHTS,
@@ -175,6 +181,8 @@ def load_checkpoint(
     Args:
         config_class: what the model is made from; a tower takes its part of a full checkpoint.
         projection: whether a tower has its projection.
+        classifier: whether the model is an image classifier.
+        new_classifier: of a checkpoint without a classifier, draw its weights (seed 0).
         config: used instead of the checkpoint's ``config.json``.
         changes: fields of the configuration that shall have other values.
         choice: which weights are read, where there are several.
@@ -191,11 +199,23 @@ def load_checkpoint(
 
     config_, sources = _opened_together(directory, open_files, choice)
     stored = StoredWeights(directory, sources)
-    specs = weight_specs(config_, projection=projection)
-    names = match_weights(specs, stored.layout(), str(directory))
-    weights = {spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs}
+    specs = weight_specs(config_, projection=projection, classifier=classifier)
+    drawn = drawn_classifier(specs, stored, config_) if new_classifier else {}
+    names = match_weights(tuple(spec for spec in specs if spec.name not in drawn), stored.layout(), str(directory))
+    found = {spec.name: stored.tensor(names[spec.name]).reshaped(spec.shape) for spec in specs if spec.name in names}
     unused = tuple(sorted(set(stored) - set(names.values())))
-    return LoadedCheckpoint(config_, LazyWeights(weights), tuple(sources.files.values()), unused)
+    sources_ = tuple(sources.files.values())
+    return LoadedCheckpoint(config_, LazyWeights({**found, **drawn}), sources_, unused, tuple(drawn))
+
+
+def drawn_classifier(specs: Iterable[WeightSpec], stored: Iterable[str], config: Any) -> dict[str, Tensor]:
+    """A classifier of drawn weights, where none of it is stored."""
+    names = set(stored)
+    head = [spec for spec in specs if spec.path == "classifier"]
+    if any(spec.name in names for spec in head):
+        return {}
+    float32 = np.dtype(np.float32)
+    return {spec.name: Tensor(float32, spec.shape, partial(draw_weight, spec, config, 0), fresh=True) for spec in head}
 
 
 def _opened_together(

@@ -2,7 +2,13 @@ import pickle
 
 import pytest
 
-from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, CLIPTextModelOutput, ModelOutput
+from clip_core.outputs import (
+    BaseModelOutputWithPooling,
+    CLIPOutput,
+    CLIPTextModelOutput,
+    ImageClassifierOutput,
+    ModelOutput,
+)
 
 TOWER = {"last_hidden_state": 1, "pooler_output": 2, "hidden_states": None, "attentions": (5, 6)}
 
@@ -65,3 +71,10 @@ def test_get_is_that_of_a_dict():
         {"last_hidden_state": 1, "pooler_output": 2, "hidden_states": None, "attentions": None}
     )
     assert (output.get("pooler_output"), output.get("attentions"), output.get("loss", 5)) == (2, None, 5)
+
+
+def test_an_output_of_one_field_is_rebuilt_from_the_value_or_from_one_in_a_sequence():
+    output = ImageClassifierOutput.of({"loss": None, "logits": (2, 3), "hidden_states": None, "attentions": None})
+    assert output.logits == (2, 3)
+    assert type(output)(*output) == type(output)(list(output)) == type(output)(value for value in output) == output
+    assert pickle.loads(pickle.dumps(output)) == output
