@@ -50,4 +50,8 @@ ENVIRONMENTS = {
     ),
     "onnxruntime-keras": Environment("onnx_of_keras", "onnxruntime", (*_KERAS, "tf2onnx>=1.17", "onnxruntime>=1.32")),
     "litert": Environment("litert_of_keras", "ai-edge-litert", (*_KERAS, "ai-edge-litert>=2.3")),
+    "keras-hub": Environment("keras_hub_beside", "keras-hub", (*_KERAS, "keras-hub>=0.32")),
+    "orbax": Environment(
+        "orbax_states", "orbax-checkpoint", ("jax>=0.10.2", "flax>=0.12.8", "orbax-checkpoint>=0.12.8")
+    ),
 }

@@ -60,6 +60,9 @@ def _with_local_names(code: str, directory: Path) -> str:
     checkpoint = resolve_checkpoint("triclip-emoji")
     if "hf-hub:" in code:
         convert(checkpoint, directory / "open_clip", to="open_clip", overwrite=True)
+    if "keras_hub" in code:
+        convert(checkpoint, directory / "preset", to="keras-hub", overwrite=True)
+    code = re.sub(r'"clip_vit_[^"]+"', repr(str(directory / "preset")), code)
     code = re.sub(r'"hf-hub:laion/[^"]+"', repr(f"local-dir:{directory / 'open_clip'}"), code)
     return re.sub(r'"(openai|laion)/[^"]+"', repr(str(checkpoint)), code)
 
@@ -67,7 +70,8 @@ def _with_local_names(code: str, directory: Path) -> str:
 def _printed(programs: list[str], directory: Path) -> str:
     local = [_with_local_names(code, directory) for code in programs]
     code = "".join(f"exec({each!r}, {{}})\nprint({_END!r})\n" for each in local)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TF_USE_LEGACY_KERAS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    environment |= {"TF_USE_LEGACY_KERAS": "1"} if "from transformers import" in code else {}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         cwd=directory,
