@@ -6,173 +6,27 @@ writes. Unlike there, a configuration is frozen and checked when it is made; `da
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
-from clip_core.checkpoint.switch import finish_switch, placed
-from clip_core.errors import CheckpointFormatError, ConfigError
+from clip_core.base_config import BaseConfig
 from clip_core.labels import LABEL_FIELDS, PROBLEM_TYPES, UNSAID, named_labels
-from clip_core.loading_options import sort_keywords
-from clip_core.saving_options import Publishable, sort_saving_keywords
+from clip_core.resnet import STAGES, TOTAL_STRIDE
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 _NO_PROBLEM = ("problem_type", None)
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
+OF_TRANSFORMERS_ONLY = (
+    *("intermediate_size", "num_hidden_layers", "hidden_act", "layer_norm_eps"),
+    *("attention_dropout", "initializer_range"),
+)
+"""Fields that mean nothing for a ResNet tower: another value than the default is an error, and ``null`` is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Config(Publishable):
-    """What the three configurations share: JSON in and out, and the output switches that a call can override."""
-
-    model_type: ClassVar[str]
-
-    output_attentions: bool = False
-    output_hidden_states: bool = False
-    return_dict: bool = True
-    other_keys: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
-    """Keys of a ``config.json`` that mean nothing here; kept, and written back."""
-
-    def __post_init__(self) -> None:
-        for name in ("output_attentions", "output_hidden_states", "return_dict"):
-            self._require(isinstance(getattr(self, name), bool), name, "True or False")
-
-    @classmethod
-    def from_dict(cls, config_dict: Mapping[str, Any]) -> Self:
-        """The configuration that a ``config.json`` describes; unknown keys are kept in `other_keys`, but for code."""
-        known = {f.name for f in fields(cls)} - {"other_keys"}
-        mine = {key: value for key, value in config_dict.items() if key in known and value is not None}
-        rest = {key: value for key, value in config_dict.items() if key not in {*known, "model_type", *CODE_KEYS}}
-        return cls(**mine, other_keys=rest)
-
-    @classmethod
-    def from_pretrained(
-        cls, name_or_path: str | PathLike[str] | None = None, *, return_unused_kwargs: bool = False, **keywords: Any
-    ) -> Any:
-        """Reads ``config.json`` of a checkpoint directory or name.
-
-        A tower configuration is also found inside the configuration of a full model.
-
-        Args:
-            return_unused_kwargs: return the configuration and a dict of the keywords that nobody knows, which are an
-                error otherwise.
-            keywords: where to look for the checkpoint, as of `clip_core.loading_options.Location`, and fields that
-                shall have other values, as of `changed`.
-
-        Raises:
-            CheckpointNotFoundError: no such directory or name, or no ``config.json`` in it.
-            CheckpointFormatError: ``config.json`` is not a JSON object or is of another kind of model.
-            ConfigError: its values describe no model.
-            InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
-        """
-        call = f"{cls.__name__}.from_pretrained"
-        given = sort_keywords(
-            call, name_or_path, keywords, cls.field_names(), cls.keyword_hints(), keep_unknown=return_unused_kwargs
-        )
-        config = cls.from_directory(given.location.directory(given.name)).changed(given.own)
-        return (config, dict(given.unknown)) if return_unused_kwargs else config
-
-    @classmethod
-    def field_names(cls) -> tuple[str, ...]:
-        """The names of what can be set, in order."""
-        return tuple(f.name for f in fields(cls) if f.name != "other_keys")
-
-    @classmethod
-    def keyword_hints(cls) -> dict[str, str]:
-        """Of keywords that are likely and wrong in ``from_pretrained``, what to do instead."""
-        return {}
-
-    def changed(self, changes: Mapping[str, Any]) -> Self:
-        """A copy in which these fields have these values; a dict for a tower changes some of the tower's fields.
-
-        ``None`` changes nothing, as in a ``config.json``.
-
-        Raises:
-            ConfigError: an unknown field, or values that describe no model.
-        """
-        changes = {name: value for name, value in changes.items() if value is not None}
-        unknown = sorted(set(changes) - set(self.field_names()))
-        if unknown:
-            raise ConfigError(f"{type(self).__name__} has no field {unknown[0]!r}.")
-        towers = {name: getattr(self, name) for name, value in changes.items() if isinstance(value, Mapping)}
-        merged = {
-            name: tower.changed(changes[name]) for name, tower in towers.items() if isinstance(tower, _TowerConfig)
-        }
-        return replace(self, **{**changes, **merged}) if changes else self
-
-    @classmethod
-    def from_directory(cls, directory: Path) -> Self:
-        """Like `from_pretrained`, for a checkpoint directory that has been found already."""
-        path = directory / "config.json"
-        return cls.from_dict(cls._own_part(read_json(placed(path)), path))
-
-    @classmethod
-    def _own_part(cls, config_dict: dict[str, Any], path: Path) -> dict[str, Any]:
-        found = config_dict.get("model_type", cls.model_type)
-        if found != cls.model_type:
-            raise CheckpointFormatError(
-                f"{path}: expected a configuration of model_type {cls.model_type!r}, got {found!r}. "
-                "Load it with the class made for that model."
-            )
-        return config_dict
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields, the kept unknown keys and ``model_type``, ready for JSON."""
-        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "other_keys"}
-        return {**self.other_keys, **own, "model_type": self.model_type}
-
-    def to_diff_dict(self) -> dict[str, Any]:
-        """Like `to_dict`, without the values that are defaults."""
-        defaults = type(self)().to_dict()
-        full = self.to_dict()
-        return {k: v for k, v in full.items() if k == "model_type" or k not in defaults or v != defaults[k]}
-
-    def to_json_string(self, use_diff: bool = True) -> str:
-        """JSON text, keys sorted, as written to ``config.json``."""
-        return json.dumps(self.to_diff_dict() if use_diff else self.to_dict(), indent=2, sort_keys=True) + "\n"
-
-    def to_json_file(self, json_file_path: str | PathLike[str], use_diff: bool = True) -> None:
-        """Writes `to_json_string` to a file, beside and then renamed."""
-        finish_switch(Path(json_file_path).parent)
-        write_text_atomically(Path(json_file_path), self.to_json_string(use_diff))
-
-    def save_pretrained(self, save_directory: str | PathLike[str], **keywords: Any) -> None:
-        """Writes ``config.json`` into a directory, which is made if it is not there.
-
-        Args:
-            keywords: ``push_to_hub`` and the like; see `clip_core.saving_options`.
-        """
-        directory = Path(save_directory)
-        upload = sort_saving_keywords(f"{type(self).__name__}.save_pretrained", directory, keywords)
-        self.to_json_file(directory / "config.json", use_diff=False)
-        if upload is not None:
-            upload.send(directory, ["config.json"])
-
-    def _require(self, holds: bool, name: str, expected: str) -> None:
-        if not holds:
-            raise ConfigError(
-                f"{type(self).__name__}.{name}: expected {expected}, got {getattr(self, name)!r}. "
-                "Correct it in the constructor call or in config.json."
-            )
-
-    def _require_integers(self, *names: str, minimum: int) -> None:
-        for name in names:
-            value = getattr(self, name)
-            holds = isinstance(value, int) and not isinstance(value, bool) and value >= minimum
-            self._require(holds, name, f"an integer >= {minimum}")
-
-    def _require_numbers(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            self._require(isinstance(value, int | float) and not isinstance(value, bool), name, "a number")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _TowerConfig(_Config):
+class _TowerConfig(BaseConfig):
     """What the two towers have in common."""
 
     _key_in_full_config: ClassVar[str]
@@ -237,7 +91,15 @@ class CLIPTextConfig(_TowerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CLIPVisionConfig(_TowerConfig):
-    """The vision tower; ``image_size`` and ``patch_size`` are pixels of a square."""
+    """The vision tower; ``image_size`` and ``patch_size`` are pixels of a square.
+
+    ``stage_depths`` says that the tower is CLIP's modified ResNet instead of a transformer, and how many bottlenecks
+    each of its four stages has: ``(3, 4, 6, 3)`` for RN50. Then ``hidden_size`` is the width of the last stage, 32
+    times that of the stem, ``num_attention_heads`` are those of the attention pooling, and ``patch_size`` is the total
+    stride, 32. The activation is ReLU, the eps of batch normalisation 1e-5. What is of transformers only
+    (`OF_TRANSFORMERS_ONLY`) has to be left out. No release of transformers has these towers; it refuses such a
+    ``config.json``, which has ``null`` for what a transformer needs.
+    """
 
     model_type = "clip_vision_model"
     _key_in_full_config = "vision_config"
@@ -248,20 +110,51 @@ class CLIPVisionConfig(_TowerConfig):
     num_channels: int = 3
     image_size: int = 224
     patch_size: int = 32
+    stage_depths: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._require_integers("num_channels", "image_size", "patch_size", minimum=1)
         self._require(self.image_size >= self.patch_size, "image_size", f"at least patch_size {self.patch_size}")
+        if self.stage_depths is not None:
+            self._check_resnet(self.stage_depths)
+            object.__setattr__(self, "stage_depths", tuple(self.stage_depths))  # a list in JSON
+
+    def _check_resnet(self, depths: Any) -> None:
+        are_depths = isinstance(depths, list | tuple) and all(type(depth) is int and depth >= 1 for depth in depths)
+        expected = f"{STAGES} integers >= 1 whose sum is at most {_MOST_LAYERS}"
+        self._require(are_depths and len(depths) == STAGES and sum(depths) <= _MOST_LAYERS, "stage_depths", expected)
+        of_resnet = "for a ResNet tower (stage_depths)"
+        self._require(self.patch_size == TOTAL_STRIDE, "patch_size", f"{TOTAL_STRIDE}, the total stride, {of_resnet}")
+        whole = self.image_size % TOTAL_STRIDE == 0
+        self._require(whole, "image_size", f"a multiple of {TOTAL_STRIDE}, the total stride, {of_resnet}")
+        even = self.hidden_size % (2 * TOTAL_STRIDE) == 0
+        self._require(even, "hidden_size", f"a multiple of {2 * TOTAL_STRIDE} {of_resnet}, whose stem is 1/32 as wide")
+        defaults = {f.name: f.default for f in fields(self)}
+        for name in OF_TRANSFORMERS_ONLY:
+            unchanged = getattr(self, name) == defaults[name]
+            self._require(unchanged, name, f"nothing {of_resnet}, which has no such thing")
+
+    @property
+    def is_resnet(self) -> bool:
+        """Whether the tower is a ResNet."""
+        return self.stage_depths is not None
 
     @property
     def patches_per_side(self) -> int:
         """Patches along a side of the image; remaining pixels at the right and bottom are not seen."""
         return self.image_size // self.patch_size
 
+    def to_dict(self) -> dict[str, Any]:
+        """As of every configuration; of a transformer without ``stage_depths``."""
+        described = super().to_dict()
+        if self.is_resnet:
+            return {**described, **dict.fromkeys(OF_TRANSFORMERS_ONLY)}
+        return {name: value for name, value in described.items() if name != "stage_depths"}
+
 
 @dataclass(frozen=True, kw_only=True)
-class CLIPConfig(_Config):
+class CLIPConfig(BaseConfig):
     """The whole model. ``text_config`` and ``vision_config`` may be configurations, dicts or ``None`` (defaults).
 
     ``logit_scale_init_value`` is a logarithm: 2.6592 is ln(1 / 0.07), the paper's starting temperature.

@@ -11,7 +11,6 @@ from clip_core.errors import InputError
 from clip_core.vocabulary import changes_for, resized_table, rounded_count
 
 _TOWERS = ("text_model", "vision_model")
-_INPUT_LAYERS = {"text_model": "token_embedding", "vision_model": "patch_embedding"}
 
 
 class ModelMembers:
@@ -69,12 +68,10 @@ class ModelMembers:
 
     def input_layers(self) -> list[Any]:
         """The layers that read ids or pixels, one of each tower."""
-        return [
-            getattr(getattr(self, tower).embeddings, _INPUT_LAYERS[tower]) for tower in _TOWERS if hasattr(self, tower)
-        ]
+        return [_input_layer(tower) for tower in self._towers()]
 
     def get_input_embeddings(self) -> Any:
-        """The token embedding; of a vision tower the patch embedding."""
+        """The token embedding; of a vision tower the patch embedding, of a ResNet its first convolution."""
         return self.input_layers()[0]
 
     def get_output_embeddings(self) -> None:
@@ -158,9 +155,23 @@ class ModelMembers:
     @property
     def is_gradient_checkpointing(self) -> bool:
         """Whether blocks are recomputed."""
-        return any(getattr(self, tower).encoder.gradient_checkpointing for tower in _TOWERS if hasattr(self, tower))
+        return any(_stack(tower).gradient_checkpointing for tower in self._towers())
 
     def _set_gradient_checkpointing(self, value: bool) -> None:
-        for tower in _TOWERS:
-            if hasattr(self, tower):
-                getattr(self, tower).encoder.gradient_checkpointing = value
+        for tower in self._towers():
+            _stack(tower).gradient_checkpointing = value
+
+    def _towers(self) -> list[Any]:
+        return [getattr(self, tower) for tower in _TOWERS if hasattr(self, tower)]
+
+
+def _input_layer(tower: Any) -> Any:
+    if not hasattr(tower, "embeddings"):  # a ResNet
+        return tower.conv1
+    embeddings = tower.embeddings
+    return embeddings.token_embedding if hasattr(embeddings, "token_embedding") else embeddings.patch_embedding
+
+
+def _stack(tower: Any) -> Any:
+    """The part of a tower that knows whether its blocks are recomputed: the encoder; a ResNet is its own."""
+    return getattr(tower, "encoder", tower)

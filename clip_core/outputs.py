@@ -124,6 +124,11 @@ class BaseModelOutputWithPooling(ModelOutput):
         pooler_output: ``[batch, hidden]``; text: at the end-of-text token; vision: class token, post LayerNorm.
         hidden_states: one ``[batch, token, hidden]`` per layer and one before the first (``output_hidden_states``).
         attentions: one ``[batch, head, token, token]`` per layer, after softmax (``output_attentions``).
+
+    Of a ResNet tower (decision 27) ``last_hidden_state`` is the last stage, row by row; ``pooler_output`` what its
+    attention pooled, before the projection; ``hidden_states`` are ``[batch, channel, row, column]``, of the stem and of
+    every stage; ``attentions`` is one ``[batch, head, 1, token]``, of the mean token, which is also the first of those
+    that it attends to.
     """
 
     FIELDS = ("last_hidden_state", "pooler_output", "hidden_states", "attentions")

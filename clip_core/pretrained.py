@@ -31,7 +31,7 @@ from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
 from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError, WeightMismatchError
+from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weight
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
@@ -40,7 +40,7 @@ from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.schemes import Scheme
 from clip_core.weights import (
     AXES,
-    DTYPES,
+    COUNTER_DTYPE,
     WeightSpec,
     match_weights,
     mismatch_message,
@@ -59,6 +59,8 @@ class PretrainedModel(ModelMembers, Publishable):
     """Name of the class in transformers, for ``config.json``."""
     has_projection: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = False
+    has_resnets: ClassVar[bool] = False
+    """Whether the backend has ResNet towers."""
     scheme: ClassVar[Scheme]
     """How the framework names and lays out parameters."""
 
@@ -79,8 +81,12 @@ class PretrainedModel(ModelMembers, Publishable):
 
         Raises:
             InputTypeError: it is for another class.
+            InputError: it has a ResNet tower, which the backend has not.
             ConfigError: its values describe no model.
         """
+        vision = getattr(config, "vision_config", config)
+        if isinstance(vision, CLIPVisionConfig) and vision.is_resnet and not cls.has_resnets:
+            raise InputError(f"{cls.__name__}: has no ResNet towers (stage_depths). Load it with another framework.")
         if isinstance(config, cls.config_class):
             return config
         model_type = getattr(config, "model_type", None)
@@ -126,7 +132,13 @@ class PretrainedModel(ModelMembers, Publishable):
         found = self.parameter(owner, leaf)
         shape = tuple(found.shape[axis] for axis in order) if len(found.shape) == len(order) else tuple(found.shape)
         dtype = np.dtype(str(getattr(found.dtype, "name", found.dtype)).removeprefix("torch."))
-        return Tensor(dtype, shape, lambda: np.transpose(self.to_array(self.parameter(owner, leaf)), order))
+        if spec.kind == "counter" and dtype.kind in "iu":  # of 32 bits in JAX
+            dtype = np.dtype(COUNTER_DTYPE)
+
+        def read() -> NDArray[Any]:
+            return np.transpose(self.to_array(self.parameter(owner, leaf)), order).astype(dtype, copy=False)
+
+        return Tensor(dtype, shape, read)
 
     def check_saveable(self) -> None:
         """Compares the model with what a checkpoint of its configuration holds.
@@ -144,8 +156,8 @@ class PretrainedModel(ModelMembers, Publishable):
             except (AttributeError, LookupError, TypeError) as error:
                 problems.append(f"- {spec.name} {list(spec.shape)}: cannot be read: {error}")
                 continue
-            if tensor.shape != spec.shape or tensor.dtype.name not in DTYPES:
-                problems.append(f"- {spec.name} {list(spec.shape)}: of the configuration, {', '.join(DTYPES)}")
+            if tensor.shape != spec.shape or tensor.dtype.name not in spec.dtypes:
+                problems.append(f"- {spec.name} {list(spec.shape)}: of the configuration, {', '.join(spec.dtypes)}")
                 problems.append(f"+ {spec.name} {list(tensor.shape)}: in the model, {tensor.dtype.name}")
         known = {id(parameter) for parameter in read}
         problems += [

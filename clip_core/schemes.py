@@ -21,8 +21,8 @@ class Scheme:
     """Names and layouts of the leaves.
 
     Attributes:
-        leaves: the leaf's name in its module, by kind; a kind that is absent (``vector``, ``scalar``) is a parameter
-            of the module above, under the last part of its own path.
+        leaves: the leaf's name in its module, by kind; a kind that is absent (``table``, ``vector``, ``scalar``) is a
+            parameter of the module above, under the last part of its own path.
         axes: the order of the axes, by kind.
     """
 
@@ -37,27 +37,37 @@ class Scheme:
         return owner, leaf, self.axes[spec.kind]
 
 
-def _named(linear: str, embedding: str, norm: str, bias: str, norm_bias: str) -> dict[str, str]:
+def _named(
+    linear: str, embedding: str, norm: tuple[str, str], bias: str, statistics: tuple[str, str], counter: str
+) -> dict[str, str]:
     return {
         "linear": linear,
         "linear_bias": bias,
         "conv": linear,
         "embedding": embedding,
-        "norm_scale": norm,
-        "norm_bias": norm_bias,
+        "norm_scale": norm[0],
+        "norm_bias": norm[1],
+        "norm_mean": statistics[0],
+        "norm_variance": statistics[1],
+        "counter": counter,
     }
 
 
-TORCH = Scheme(_named("weight", "weight", "weight", "bias", "bias"), AXES)
+_COUNTER = "num_batches_tracked"  # PyTorch's; the layers of the others have it from us
+
+TORCH = Scheme(_named("weight", "weight", ("weight", "bias"), "bias", ("running_mean", "running_var"), _COUNTER), AXES)
 """Attributes of PyTorch modules; also the names and layouts of Hugging Face's files."""
 
-KERAS = Scheme(_named("kernel", "embeddings", "gamma", "bias", "beta"), CHANNELS_LAST)
+KERAS = Scheme(
+    _named("kernel", "embeddings", ("gamma", "beta"), "bias", ("moving_mean", "moving_variance"), _COUNTER),
+    CHANNELS_LAST,
+)
 """Attributes of Keras layers; also the names in transformers' TensorFlow files."""
 
-KERAS_FILES = Scheme(_named("0", "0", "0", "1", "1"), CHANNELS_LAST)
-"""Keras' HDF5 files, which number the variables of a layer."""
+KERAS_FILES = Scheme(_named("0", "0", ("0", "1"), "1", ("2", "3"), "4"), CHANNELS_LAST)
+"""Keras' HDF5 files, which number the variables of a layer, those that are trained first."""
 
-FLAX = Scheme(_named("kernel", "embedding", "scale", "bias", "bias"), CHANNELS_LAST)
+FLAX = Scheme(_named("kernel", "embedding", ("scale", "bias"), "bias", ("mean", "var"), _COUNTER), CHANNELS_LAST)
 """Attributes of NNX modules and leaves of Linen's trees; also the names in transformers' Flax files."""
 
 KERAS_HUB_ATTENTION = {

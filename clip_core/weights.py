@@ -15,6 +15,7 @@ import numpy as np
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import WeightMismatchError
+from clip_core.resnet import stage_blocks, stem_channels
 
 AXES = {
     "linear": "out in",
@@ -23,10 +24,18 @@ AXES = {
     "embedding": "row hidden",
     "norm_scale": "hidden",
     "norm_bias": "hidden",
+    "norm_mean": "hidden",
+    "norm_variance": "hidden",
+    "table": "row hidden",
     "vector": "hidden",
     "scalar": "",
+    "counter": "",
 }
 """Axis names of each kind of weight, in the order in which checkpoints store them."""
+
+STATISTICS = ("norm_mean", "norm_variance", "counter")
+"""Kinds that no gradient changes: what batch normalisation keeps of the batches that it was trained with, and how many
+there were."""
 
 IGNORED_NAMES = {
     "text_model.embeddings.position_ids": "an arange that transformers before 4.31 stored as a buffer",
@@ -40,6 +49,9 @@ _LEAVES = {
     "embedding": "weight",
     "norm_scale": "weight",
     "norm_bias": "bias",
+    "norm_mean": "running_mean",
+    "norm_variance": "running_var",
+    "counter": "num_batches_tracked",
 }
 _PARTS = {"logit_scale", "text_model", "vision_model", "text_projection", "visual_projection"}
 _CLEAN, _STORED = "vision_model.pre_layernorm.", "vision_model.pre_layrnorm."
@@ -49,7 +61,8 @@ Shape = tuple[int, ...]
 Layout: TypeAlias = Mapping[str, tuple[np.dtype[Any], Shape]]
 """Dtype and shape of weights by their names."""
 DTYPES = ("float64", "float32", "float16", "bfloat16")
-"""The dtypes that weights can have."""
+"""The dtypes that weights can have, but for counters."""
+COUNTER_DTYPE = "int64"
 
 
 @dataclass(frozen=True)
@@ -57,8 +70,8 @@ class WeightSpec:
     """One weight.
 
     Attributes:
-        path: attribute path in every backend's model, of the module that owns the weight (kinds ``vector`` and
-            ``scalar``: of the weight itself).
+        path: attribute path in every backend's model, of the module that owns the weight (kinds ``table``, ``vector``
+            and ``scalar``: of the weight itself).
         kind: a key of `AXES`.
         shape: sizes of the axes, in the order of `AXES`.
     """
@@ -71,6 +84,26 @@ class WeightSpec:
     def name(self) -> str:
         """The name in checkpoints."""
         return f"{self.path}.{_LEAVES[self.kind]}" if self.kind in _LEAVES else self.path
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether a gradient changes it; parameters are what published parameter counts count."""
+        return self.kind not in STATISTICS
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """The dtypes that it can have."""
+        return (COUNTER_DTYPE,) if self.kind == "counter" else DTYPES
+
+    def dtype_in(self, dtype: str) -> str:
+        """The dtype that it has in a model of a dtype, and after a conversion to it.
+
+        Counters stay integers. Running statistics stay float32 in half precision: a variance can be beyond the range of
+        float16, and a tenth of a new one is lost in the digits of bfloat16.
+        """
+        if self.kind == "counter":
+            return COUNTER_DTYPE
+        return "float32" if self.kind in STATISTICS and dtype in ("float16", "bfloat16") else dtype
 
 
 def permutation(stored_axes: str, wanted_axes: str) -> tuple[int, ...]:
@@ -94,20 +127,22 @@ def weight_specs(
         head = _linear("classifier", config.num_labels, config.vision_config.hidden_size) if config.num_labels else ()
         return (*_vision_tower(config.vision_config), *head)
     if isinstance(config, CLIPConfig):
-        embed = config.projection_dim
         return (
             WeightSpec("logit_scale", "scalar", ()),
             *_text_tower(config.text_config),
             *_vision_tower(config.vision_config),
-            WeightSpec("visual_projection", "linear", (embed, config.vision_config.hidden_size)),
-            WeightSpec("text_projection", "linear", (embed, config.text_config.hidden_size)),
+            *_projection(config.vision_config, config.projection_dim),
+            *_projection(config.text_config, config.projection_dim),
         )
-    if isinstance(config, CLIPTextConfig):
-        tower, name = tuple(_text_tower(config)), "text_projection"
-    else:
-        tower, name = tuple(_vision_tower(config)), "visual_projection"
-    projected = WeightSpec(name, "linear", (config.projection_dim, config.hidden_size))
-    return (*tower, projected) if projection else tower
+    tower = _text_tower(config) if isinstance(config, CLIPTextConfig) else _vision_tower(config)
+    return (*tower, *(_projection(config, config.projection_dim) if projection else ()))
+
+
+def _projection(config: CLIPTextConfig | CLIPVisionConfig, embed: int) -> Iterator[WeightSpec]:
+    name = "text_projection" if isinstance(config, CLIPTextConfig) else "visual_projection"
+    yield WeightSpec(name, "linear", (embed, config.hidden_size))
+    if isinstance(config, CLIPVisionConfig) and config.is_resnet:  # it is the output layer of the attention pooling
+        yield WeightSpec(name, "linear_bias", (embed,))
 
 
 def _text_tower(config: CLIPTextConfig) -> Iterator[WeightSpec]:
@@ -119,6 +154,9 @@ def _text_tower(config: CLIPTextConfig) -> Iterator[WeightSpec]:
 
 
 def _vision_tower(config: CLIPVisionConfig) -> Iterator[WeightSpec]:
+    if config.stage_depths is not None:
+        yield from _resnet(config, config.stage_depths)
+        return
     embeddings, hidden, patch = "vision_model.embeddings", config.hidden_size, config.patch_size
     tokens = config.patches_per_side**2 + 1
     yield WeightSpec(f"{embeddings}.class_embedding", "vector", (hidden,))
@@ -127,6 +165,41 @@ def _vision_tower(config: CLIPVisionConfig) -> Iterator[WeightSpec]:
     yield from _norm("vision_model.pre_layrnorm", hidden)
     yield from _encoder("vision_model", config)
     yield from _norm("vision_model.post_layernorm", hidden)
+
+
+def _resnet(config: CLIPVisionConfig, depths: Iterable[int]) -> Iterator[WeightSpec]:
+    """OpenAI's names, with ``vision_model`` for ``visual``."""
+    hidden, pooling = config.hidden_size, "vision_model.attnpool"
+    in_ = config.num_channels
+    for number, out in enumerate(stem_channels(hidden), 1):
+        yield from _convolution("vision_model", f"{number}", out, in_, 3)
+        in_ = out
+    for number, blocks in enumerate(stage_blocks(tuple(depths), hidden), 1):
+        for index, block in enumerate(blocks):
+            path = f"vision_model.layer{number}.{index}"
+            yield from _convolution(path, "1", block.channels, block.in_channels, 1)
+            yield from _convolution(path, "2", block.channels, block.channels, 3)
+            yield from _convolution(path, "3", block.out_channels, block.channels, 1)
+            if block.has_shortcut:
+                kernel = (block.out_channels, block.in_channels, 1, 1)
+                yield WeightSpec(f"{path}.downsample.0", "conv", kernel)
+                yield from _batch_norm(f"{path}.downsample.1", block.out_channels)
+    yield WeightSpec(f"{pooling}.positional_embedding", "table", (config.patches_per_side**2 + 1, hidden))
+    for projection in ("q_proj", "k_proj", "v_proj"):
+        yield from _linear(f"{pooling}.{projection}", hidden, hidden)
+
+
+def _convolution(path: str, number: str, out: int, in_: int, size: int) -> Iterator[WeightSpec]:
+    """A convolution without bias and its batch normalisation."""
+    yield WeightSpec(f"{path}.conv{number}", "conv", (out, in_, size, size))
+    yield from _batch_norm(f"{path}.bn{number}", out)
+
+
+def _batch_norm(path: str, hidden: int) -> Iterator[WeightSpec]:
+    yield from _norm(path, hidden)
+    yield WeightSpec(path, "norm_mean", (hidden,))
+    yield WeightSpec(path, "norm_variance", (hidden,))
+    yield WeightSpec(path, "counter", ())
 
 
 def _encoder(tower: str, config: CLIPTextConfig | CLIPVisionConfig) -> Iterator[WeightSpec]:
@@ -171,13 +244,13 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
             one list.
     """
     prefix = _absent_prefix(specs, stored)
-    bare = ("embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "pre_layernorm.", "post_layernorm.")
+    bare = {spec.path.split(".")[1] for spec in specs if "." in spec.path} | {_CLEAN.split(".")[1]}
     parts = {spec.path.split(".")[0] for spec in specs}
     unwanted = _PARTS - parts
     if unwanted:  # for a part of a model; a whole one with a classifier is not the model that it was
         unwanted |= {"classifier"} - parts
     found = {
-        f"{prefix}{name}" if prefix and name.startswith(bare) else name: name
+        f"{prefix}{name}" if prefix and name.split(".")[0] in bare else name: name
         for name in stored
         if name not in IGNORED_NAMES
     }
@@ -195,8 +268,10 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
         elif shape != wanted[name].shape and not (wanted[name].kind == "scalar" and shape == (1,)):
             problems.append(f"- {name} {list(wanted[name].shape)}: the configuration's shape")
             problems.append(f"+ {shown} {list(shape)}: the shape that is there")
-        elif dtype.name not in DTYPES:
-            problems.append(f"+ {shown} {list(shape)}: {dtype.name}; weights are {', '.join(DTYPES)}, not quantised")
+        elif dtype.name not in wanted[name].dtypes:
+            expected = "counters are" if wanted[name].kind == "counter" else "weights are"
+            kinds = ", ".join(wanted[name].dtypes)
+            problems.append(f"+ {shown} {list(shape)}: {dtype.name}; {expected} {kinds}, not quantised")
     if problems:
         what = f"{source}: the weights are not those of the configuration"
         raise WeightMismatchError(mismatch_message(problems, what, _advice(wanted, found)))

@@ -28,19 +28,19 @@ class Case:
     Attributes:
         name: shown in test ids.
         config: of the full model.
-        weights: by their shared names, float32.
+        weights: by their shared names, float32, and int64 the counters of batch normalisation.
     """
 
     name: str
     config: CLIPConfig
-    weights: dict[str, NDArray[np.float32]] = field(repr=False)
+    weights: dict[str, NDArray[Any]] = field(repr=False)
 
     @cached_property
     def oracle(self) -> Oracle:
         """The reference model."""
         return Oracle(self.config, self.weights)
 
-    def part(self, prefix: str) -> dict[str, NDArray[np.float32]]:
+    def part(self, prefix: str) -> dict[str, NDArray[Any]]:
         """The weights of a tower with its projection (``"text"`` or ``"vision"``)."""
         parts = {"text": ("text_model.", "text_projection."), "vision": ("vision_model.", "visual_projection.")}
         return {name: value for name, value in self.weights.items() if name.startswith(parts[prefix])}
@@ -72,6 +72,14 @@ def _config(text: dict[str, Any], vision: dict[str, Any], *, embed: int = 18) ->
         vision_config=CLIPVisionConfig(**{**vision_defaults, "projection_dim": embed, **vision}),
         projection_dim=embed,
     )
+
+
+def _resnet_config() -> CLIPConfig:
+    embed = 18
+    vision = CLIPVisionConfig(
+        stage_depths=(1, 2, 1, 3), hidden_size=320, num_attention_heads=5, image_size=96, projection_dim=embed
+    )
+    return replace(_config({}, {}, embed=embed), vision_config=vision)
 
 
 def _heads(head_dim: int, heads: int, ratio: float) -> dict[str, Any]:
@@ -108,6 +116,8 @@ LADDER = ("base", "legacy", "wide", "giant")
 """The cases that the ladder climbs; between them they have every feature. The others, one feature each, are for the
 comparisons with transformers."""
 
+RESNETS = {"resnet": _resnet_config()}
+"""Of `LADDER` as well, for backends that have ResNet towers: every stage begins as none of the others does."""
 
 EMBEDDED = "triclip-emoji"
 """The checkpoint that ships with `clip_core`: trained weights, so that not all are random."""
@@ -117,27 +127,33 @@ def named_case(name: str) -> Case:
     """The case of that name: a configuration with random weights, or the embedded checkpoint."""
     if name == EMBEDDED:
         return checkpoint_case(resolve_checkpoint(EMBEDDED))
-    return Case(name, CONFIGS[name], random_weights(CONFIGS[name], seed=0))
+    config = {**CONFIGS, **RESNETS}[name]
+    return Case(name, config, random_weights(config, seed=0))
 
 
 def checkpoint_case(directory: Path) -> Case:
     """The full model in a checkpoint directory, its weights as float32."""
     loaded = load_checkpoint(directory, CLIPConfig)
-    weights = {name: np.array(value, np.float32) for name, value in loaded.weights.items()}
+    dtypes = {spec.name: spec.dtype_in("float32") for spec in weight_specs(loaded.config)}
+    weights = {name: np.array(value, dtypes[name]) for name, value in loaded.weights.items()}
     return Case(directory.name, loaded.config, weights)
 
 
-def random_weights(config: CLIPConfig, seed: int) -> dict[str, NDArray[np.float32]]:
+def random_weights(config: CLIPConfig, seed: int) -> dict[str, NDArray[Any]]:
     """Weights for which no part of the model is idle: no bias is 0, no scale is 1, attention is not uniform."""
     generator = np.random.default_rng(seed)
     return {spec.name: _random(spec, generator) for spec in weight_specs(config)}
 
 
-def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[np.float32]:
+def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[Any]:
     if spec.kind == "scalar":
         return np.array(LOGIT_SCALE, np.float32)
+    if spec.kind == "counter":
+        return np.array(generator.integers(100, 1000), np.int64)
     value = generator.standard_normal(spec.shape)
-    if spec.kind in ("linear", "conv"):
+    if spec.kind == "norm_variance":
+        value = np.exp(0.7 * value)
+    elif spec.kind in ("linear", "conv"):
         value *= 1.3 / np.sqrt(np.prod(spec.shape[1:]))
     elif spec.kind == "norm_scale":
         value = 1 + 0.3 * value

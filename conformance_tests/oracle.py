@@ -7,7 +7,7 @@ with transformers in ``tests/test_oracle.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from conformance_tests.oracle_layers import (
     resample,
     softmax,
 )
+from conformance_tests.oracle_resnet import resnet_tower
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 Visible = NDArray[np.bool_] | None
@@ -151,9 +152,14 @@ def vision_embeddings(
 
 
 def vision_tower(
-    weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any]
+    weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any], training: bool = False
 ) -> tuple[dict[str, Any], Callable[[Array], None]]:
-    """The output of the vision tower; ``backward`` takes the gradient by its pooled output."""
+    """The output of the vision tower; ``backward`` takes the gradient by its pooled output.
+
+    Training is another computation in a ResNet only.
+    """
+    if config.is_resnet:
+        return resnet_tower(weights, config, pixel_values, training)
     path, eps = "vision_model", config.layer_norm_eps
     x, x_backward = vision_embeddings(weights, f"{path}.embeddings", pixel_values, config)
     normal, normal_backward = layer_norm(weights, f"{path}.pre_layrnorm", x, eps)  # the name's spelling is upstream's
@@ -210,23 +216,37 @@ class Oracle:
         """The vision tower's output and ``image_embeds``, not normalised."""
         weights = Weights(self.stored)
         output, _ = vision_tower(weights, self.config.vision_config, pixel_values)
-        return {"image_embeds": linear(weights, "visual_projection", output["pooler_output"], bias=False)[0], **output}
+        return {"image_embeds": self.projected_image(weights, output["pooler_output"])[0], **output}
+
+    def projected_image(self, weights: Weights, pooled: Array) -> tuple[Array, Backward]:
+        """The image's embedding; the projection of a ResNet has a bias."""
+        return linear(weights, "visual_projection", pooled, bias=self.config.vision_config.is_resnet)
 
     def outputs(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         """Every output of the full model; ``loss`` if there are as many images as texts."""
-        return self._forward(inputs)[0]
+        return self._forward(inputs, Weights(self.stored))[0]
 
     def gradients(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-        """The gradient of the loss by every weight."""
-        return self._forward(inputs)[1]()
+        """The gradient of the loss by every parameter."""
+        return self._forward(inputs, Weights(self.stored))[1]()
 
-    def _forward(self, inputs: Mapping[str, NDArray[Any]]) -> tuple[dict[str, Any], Callable[[], dict[str, Array]]]:
-        weights = Weights(self.stored)
+    def trained(self, batches: Sequence[Mapping[str, NDArray[Any]]], learning_rate: float) -> dict[str, NDArray[Any]]:
+        """All weights after a step of stochastic gradient descent in training mode on each batch."""
+        stored: dict[str, NDArray[Any]] = dict(self.stored)
+        for inputs in batches:
+            weights = Weights(stored)
+            gradients = self._forward(inputs, weights, training=True)[1]()
+            stored = {**updated_weights(stored, gradients, "sgd", learning_rate, 0.0), **weights.updates}
+        return stored
+
+    def _forward(
+        self, inputs: Mapping[str, NDArray[Any]], weights: Weights, training: bool = False
+    ) -> tuple[dict[str, Any], Callable[[], dict[str, Array]]]:
         text_inputs = [inputs.get(name) for name in ("input_ids", "attention_mask", "position_ids")]
         text, text_backward = text_tower(weights, self.config.text_config, *text_inputs)
-        vision, vision_backward = vision_tower(weights, self.config.vision_config, inputs["pixel_values"])
+        vision, vision_backward = vision_tower(weights, self.config.vision_config, inputs["pixel_values"], training)
         projected_text, text_projected = linear(weights, "text_projection", text["pooler_output"], bias=False)
-        projected_image, image_projected = linear(weights, "visual_projection", vision["pooler_output"], bias=False)
+        projected_image, image_projected = self.projected_image(weights, vision["pooler_output"])
         texts, texts_backward = unit_length(projected_text)
         images, images_backward = unit_length(projected_image)
         scale = np.exp(weights["logit_scale"])
@@ -255,12 +275,15 @@ class Oracle:
 def updated_weights(
     weights: Mapping[str, NDArray[Any]], gradients: Mapping[str, Array], rule: str, learning_rate: float, epsilon: float
 ) -> dict[str, Array]:
-    """Weights after the first step of ``"sgd"`` or ``"adam"`` (whose moments, corrected, are then g and g squared)."""
+    """Weights after the first step of ``"sgd"`` or ``"adam"`` (whose moments, corrected, are then g and g squared).
+
+    What has no gradient stays as it is.
+    """
     steps = {
         "sgd": lambda g: g,
         "adam": lambda g: g / (np.abs(g) + epsilon),
     }
     return {
-        name: np.asarray(value, np.float64) - learning_rate * steps[rule](gradients[name])
+        name: np.asarray(value, np.float64) - learning_rate * steps[rule](gradients.get(name, np.zeros(())))
         for name, value in weights.items()
     }

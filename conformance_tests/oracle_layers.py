@@ -19,11 +19,15 @@ Backward = Callable[[Array], Array]
 
 
 class Weights:
-    """Weights by their shared names as float64, and the gradients collected for them."""
+    """Weights by their shared names as float64, the gradients collected for them, and the new running statistics."""
 
     def __init__(self, values: Mapping[str, NDArray[Any]]) -> None:
         self._stored = values
         self.gradients: dict[str, Array] = {}
+        self.updates: dict[str, Array] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._stored
 
     def __getitem__(self, name: str) -> Array:
         return np.asarray(self._stored[name], np.float64)

@@ -84,7 +84,8 @@ def convert(
         source: a file, a directory or a name; its format is detected.
         destination: a directory, or for ``to="openai"`` a file.
         to: one of ``weights_convert.FORMATS``.
-        dtype: ``"keep"``, or the dtype of every weight of the result.
+        dtype: ``"keep"``, or the dtype of every weight of the result, but for running statistics and counters
+            (`WeightSpec.dtype_in`).
         max_shard_size: bytes or a text such as ``"2GB"``, for the three Hugging Face formats.
         config: for sources without a configuration: a configuration, a file, or the name of a known model.
         key, prefix: of several models in a file, the one under this key, or with this in front of its names.
@@ -107,7 +108,7 @@ def convert(
     opened = open_source(source, config, key=key, prefix=prefix)
     check_whole(opened.model.files)
     files, notes = completed(opened.model.files, opened.model.config)
-    model = replace(opened.model, weights=_cast(opened.model.weights, dtype), files=files)
+    model = replace(opened.model, weights=_cast(opened.model, dtype), files=files)
     target.check(model)
     done = Conversion(
         source=str(opened.path),
@@ -153,10 +154,13 @@ def _target(to: str, dtype: str, max_shard_size: int | str | None, verify: str) 
     return FORMATS[to]
 
 
-def _cast(weights: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+def _cast(model: Model, dtype: str) -> dict[str, Tensor]:
     if dtype == "keep":
-        return dict(weights)
-    return {name: tensor.cast(WEIGHT_DTYPES[dtype], name) for name, tensor in weights.items()}
+        return dict(model.weights)
+    dtypes = {spec.name: WEIGHT_DTYPES[spec.dtype_in(dtype)] for spec in model.specs if spec.kind != "counter"}
+    return {
+        name: tensor.cast(dtypes[name], name) if name in dtypes else tensor for name, tensor in model.weights.items()
+    }
 
 
 def _watched(

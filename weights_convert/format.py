@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from clip_core.checkpoint.hub_cache import FILES_OF_PARTS, Alternatives, Part, WeightForm
 from clip_core.checkpoint.tensors import Tensor
-from clip_core.config import CLIPConfig
+from clip_core.config import CLIPConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, InputError
 from weights_convert.companions import (
     HUGGING_FACE_CONFIG,
@@ -54,6 +54,7 @@ class Format:
         company: what is written beside the weights, by name.
         write_file: writes a file of weights, all of the model's or a shard, one tensor at a time.
         whole_models_only: whether it has no place for a single tower.
+        has_resnets: whether it has a place for ResNet towers.
         towers_are_read: whether a single tower is read all the same, since others keep one under these names.
         refuse: raises `InputError` for a model that it cannot express.
     """
@@ -75,6 +76,7 @@ class Format:
     read_files: Callable[[Path], Files] = read_files
     company: Callable[[Model], Files] = hugging_face_company
     whole_models_only: bool = False
+    has_resnets: bool = False
     towers_are_read: bool = False
     refuse: Callable[[Model], None] = lambda model: None
 
@@ -150,6 +152,9 @@ class Format:
             raise InputError(
                 f"{self.title}: holds whole models only, and the source is a single tower. Convert it to hf."
             )
+        vision = getattr(model.config, "vision_config", model.config)
+        if isinstance(vision, CLIPVisionConfig) and vision.is_resnet and not self.has_resnets:
+            raise InputError(f"{self.title}: holds no ResNet vision towers. Convert it to hf.")
         self.refuse(model)
 
     def write(self, model: Model, path: Path, max_shard_size: int) -> None:

@@ -1,6 +1,8 @@
 """Configurations for tests in which no two sizes are equal, so that no swapped axis goes unnoticed."""
 
-from clip_core.config import CLIPConfig
+from dataclasses import replace
+
+from clip_core.config import CLIPConfig, CLIPVisionConfig
 
 DISTINCT = CLIPConfig(
     text_config={
@@ -24,4 +26,11 @@ DISTINCT = CLIPConfig(
         "patch_size": 7,
     },
     projection_dim=18,
+)
+
+RESNET = replace(
+    DISTINCT,
+    vision_config=CLIPVisionConfig(
+        stage_depths=(1, 2, 1, 3), hidden_size=320, num_attention_heads=5, image_size=96, projection_dim=18
+    ),
 )

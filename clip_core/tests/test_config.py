@@ -111,3 +111,52 @@ def test_from_text_vision_configs():
     text, vision = CLIPTextConfig(vocab_size=77), CLIPVisionConfig(patch_size=16)
     joined = CLIPConfig.from_text_vision_configs(text, vision, projection_dim=20)
     assert (joined.text_config, joined.vision_config, joined.projection_dim) == (text, vision, 20)
+
+
+RN50 = {"stage_depths": (3, 4, 6, 3), "hidden_size": 2048, "num_attention_heads": 32}
+
+
+def test_a_resnet_survives_a_round_trip(tmp_path):
+    config = CLIPConfig(vision_config=CLIPVisionConfig(**RN50))
+    assert config.vision_config.is_resnet
+    assert config.vision_config.patches_per_side == 7
+    config.save_pretrained(tmp_path)
+    loaded = CLIPConfig.from_pretrained(tmp_path)
+    assert loaded == config
+    assert loaded.vision_config.stage_depths == (3, 4, 6, 3)
+    assert hash(loaded.vision_config.stage_depths) is not None
+
+
+def test_config_json_of_a_transformer_is_as_before_and_that_of_a_resnet_has_no_transformer_in_it():
+    assert "stage_depths" not in CLIPVisionConfig().to_dict()
+    described = json.loads(CLIPVisionConfig(**RN50).to_json_string(use_diff=False))
+    assert described["stage_depths"] == [3, 4, 6, 3]
+    assert {name for name, value in described.items() if value is None} == {
+        *("intermediate_size", "num_hidden_layers", "hidden_act", "layer_norm_eps"),
+        *("attention_dropout", "initializer_range"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stage_depths": (3, 4, 6)}, "4 integers >= 1 whose sum is at most 1000"),
+        ({"stage_depths": (3, 4, 0, 3)}, "4 integers >= 1"),
+        ({"stage_depths": (3, 4, 6.0, 3)}, "4 integers >= 1"),
+        ({"stage_depths": 50}, "4 integers >= 1"),
+        ({"stage_depths": (3, 4, 6, 3000)}, "at most 1000"),
+        ({"patch_size": 16}, "32, the total stride"),
+        ({"image_size": 225}, "a multiple of 32"),
+        ({"hidden_size": 2080}, "a multiple of 64"),
+        ({"num_attention_heads": 33}, "a divisor of hidden_size 2048"),
+        ({"hidden_act": "gelu"}, "nothing for a ResNet tower"),
+        ({"num_hidden_layers": 16}, "nothing for a ResNet tower"),
+        ({"intermediate_size": 8192}, "nothing for a ResNet tower"),
+        ({"layer_norm_eps": 1e-6}, "nothing for a ResNet tower"),
+        ({"attention_dropout": 0.1}, "nothing for a ResNet tower"),
+    ],
+)
+def test_what_is_no_resnet_is_an_error(change, message):
+    name = next(iter(change))
+    with pytest.raises(ConfigError, match=rf"CLIPVisionConfig.{name}: expected .*{message}"):
+        CLIPVisionConfig(**{**RN50, **change})

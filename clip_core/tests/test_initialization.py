@@ -3,6 +3,7 @@ import pytest
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights
+from clip_core.tests.sizes import RESNET
 
 TEXT = {"vocab_size": 300, "hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 200}
 VISION = {"hidden_size": 160, "num_attention_heads": 5, "intermediate_size": 240, "patch_size": 16, "image_size": 96}
@@ -59,3 +60,23 @@ def test_a_seed_keeps_meaning_the_same_model():
     """Recorded from this implementation: changing how weights are drawn changes every seeded model of its users."""
     _, value = next(draw_weights(CLIPTextConfig(vocab_size=3, hidden_size=2, num_attention_heads=1), seed=0))
     np.testing.assert_allclose(value.ravel()[:3] / 0.02, [1.1750722, 0.3123772, -1.2246704], rtol=1e-6)
+
+
+def test_a_resnet_begins_as_the_paper_says():
+    weights = dict(draw_weights(RESNET, seed=1))
+    deviations = {
+        "vision_model.layer4.0.conv2.weight": (3 * 80 * 9) ** -0.5,
+        "vision_model.layer4.0.downsample.0.weight": (3 * 160) ** -0.5,
+        "vision_model.attnpool.q_proj.weight": 320**-0.5,
+        "vision_model.attnpool.positional_embedding": 320**-0.5,
+        "visual_projection.weight": 320**-0.5,
+    }
+    for name, deviation in deviations.items():
+        assert weights[name].std() == pytest.approx(deviation, rel=0.05), name
+    for name, value in weights.items():
+        if ".bn" in name or ".downsample.1." in name:
+            is_last = ".layer" in name and name.endswith(".bn3.weight")
+            ones = name.endswith((".weight", ".running_var")) and not is_last
+            assert (value == (1 if ones else 0)).all(), name
+            assert value.dtype == (np.int64 if name.endswith("num_batches_tracked") else np.float32)
+    assert (weights["visual_projection.bias"] == 0).all()

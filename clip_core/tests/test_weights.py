@@ -1,9 +1,11 @@
+from math import prod
+
 import numpy as np
 import pytest
 
-from clip_core.config import CLIPConfig
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import WeightMismatchError
-from clip_core.tests.sizes import DISTINCT
+from clip_core.tests.sizes import DISTINCT, RESNET
 from clip_core.weights import AXES, match_weights, permutation, weight_specs
 
 FULL = weight_specs(DISTINCT)
@@ -21,9 +23,66 @@ def test_the_base_model_has_the_published_number_of_parameters():
     assert total == 151_277_313  # ViT-B/32
 
 
-def test_names_are_unique_and_axes_fit_shapes():
-    assert len(LAYOUT) == len(FULL)
-    for spec in FULL:
+PUBLISHED_RESNETS = {  # stages, width of the stem, image, width of the text tower, embed; parameters, tensors
+    "RN50": ((3, 4, 6, 3), 64, 224, 512, 1024, 102_007_137, 489),
+    "RN101": ((3, 4, 23, 3), 64, 224, 512, 512, 119_688_033, 795),
+    "RN50x4": ((4, 6, 10, 6), 80, 288, 640, 640, 178_300_601, 669),
+    "RN50x16": ((6, 8, 18, 8), 96, 384, 768, 768, 290_979_217, 921),
+    "RN50x64": ((3, 15, 36, 10), 128, 448, 1024, 1024, 623_258_305, 1353),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_RESNETS)
+def test_resnets_have_the_published_number_of_parameters(name):
+    depths, stem, image_size, width, embed, parameters, tensors = PUBLISHED_RESNETS[name]
+    text = CLIPTextConfig(hidden_size=width, intermediate_size=4 * width, num_attention_heads=width // 64)
+    vision = CLIPVisionConfig(
+        stage_depths=depths, hidden_size=32 * stem, num_attention_heads=stem // 2, image_size=image_size
+    )
+    specs = weight_specs(CLIPConfig(text_config=text, vision_config=vision, projection_dim=embed))
+    assert sum(prod(spec.shape) for spec in specs if spec.is_parameter) == parameters
+    assert len(specs) == tensors + 12 * 4  # OpenAI's files fuse queries, keys and values of a text block
+
+
+def test_names_of_a_resnet_are_those_of_the_field():
+    specs = weight_specs(RESNET.vision_config, projection=True)
+    names = [spec.name for spec in specs]
+    assert len(set(names)) == len(names)
+    assert names[:6] == [
+        "vision_model.conv1.weight",
+        *(f"vision_model.bn1.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var")),
+        "vision_model.bn1.num_batches_tracked",
+    ]
+    assert names[-2:] == ["visual_projection.weight", "visual_projection.bias"]
+    shortcuts = [name for name in names if name.endswith("downsample.0.weight")]
+    assert shortcuts == [f"vision_model.layer{stage}.0.downsample.0.weight" for stage in (1, 2, 3, 4)]
+    shapes = {spec.name: spec.shape for spec in specs}
+    assert shapes["vision_model.layer2.0.conv2.weight"] == (20, 20, 3, 3)
+    assert shapes["vision_model.attnpool.positional_embedding"] == (10, 320)
+
+
+@pytest.mark.parametrize(
+    ("kind", "narrow"), [("linear", "bfloat16"), ("norm_variance", "float32"), ("counter", "int64")]
+)
+def test_statistics_are_float32_in_half_precision_and_counters_integers(kind, narrow):
+    spec = next(spec for spec in weight_specs(RESNET) if spec.kind == kind)
+    assert spec.dtype_in("bfloat16") == narrow
+    assert spec.dtype_in("float64") == ("int64" if kind == "counter" else "float64")
+
+
+def test_a_counter_is_an_integer():
+    layout = {spec.name: (np.dtype(spec.dtype_in("float32")), spec.shape) for spec in weight_specs(RESNET)}
+    match_weights(weight_specs(RESNET), layout, "checkpoint")
+    name = "vision_model.bn1.num_batches_tracked"
+    with pytest.raises(WeightMismatchError, match=rf"\+ {name} \[\]: float32; counters are int64"):
+        match_weights(weight_specs(RESNET), {**layout, name: (FLOAT32, ())}, "checkpoint")
+
+
+@pytest.mark.parametrize("config", [DISTINCT, RESNET])
+def test_names_are_unique_and_axes_fit_shapes(config):
+    specs = weight_specs(config)
+    assert len({spec.name for spec in specs}) == len(specs)
+    for spec in specs:
         assert len(AXES[spec.kind].split()) == len(spec.shape), spec
 
 
@@ -75,10 +134,10 @@ def test_a_tower_takes_its_part_of_a_full_checkpoint(projection):
         assert set(match_weights(specs, LAYOUT, "checkpoint")) == {spec.name for spec in specs}
 
 
-@pytest.mark.parametrize("tower", [DISTINCT.text_config, DISTINCT.vision_config])
+@pytest.mark.parametrize("tower", [DISTINCT.text_config, DISTINCT.vision_config, RESNET.vision_config])
 def test_a_tower_is_found_without_its_prefix(tower):
     specs = weight_specs(tower)
-    bare = {spec.name.partition(".")[2]: (FLOAT32, spec.shape) for spec in specs}
+    bare = {spec.name.partition(".")[2]: (np.dtype(spec.dtype_in("float32")), spec.shape) for spec in specs}
     matched = match_weights(specs, bare, "checkpoint")
     assert all(name.endswith(stored) for name, stored in matched.items())
     with pytest.raises(WeightMismatchError, match="unexpected"):

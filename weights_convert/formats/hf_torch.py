@@ -62,4 +62,5 @@ HF = Format(
     other_marks=tuple(_BARE_TOWERS),
     implied=tuple(Implied(name, are_positions, _PASSED_OVER) for name in IGNORED_NAMES),
     write_file=write_tensors,
+    has_resnets=True,
 )
