@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -14,6 +14,7 @@ from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from clip_core.commands import echo
 from weights_convert import comparison, conversion, inspection, verification
 from weights_convert.formats import FORMATS
+from weights_convert.progress import show_progress
 
 if TYPE_CHECKING:
     from weights_convert.comparison import Difference
@@ -38,20 +39,6 @@ _prefix = click.option(
     help="Of several models in a file, the one with this in front of its names; the error lists them.",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
-def _show_progress(count: int) -> Callable[[int], None]:
-    """A bar with bytes and remaining time on stderr, if that is a terminal."""
-    from tqdm import tqdm
-
-    bar = tqdm(total=count, unit="B", unit_scale=True, leave=False, disable=None, file=sys.stderr)
-
-    def advance(done: int) -> None:
-        bar.update(done)
-        if bar.n >= count:
-            bar.close()
-
-    return advance
 
 
 def _print_json(content: Mapping[str, Any]) -> None:
@@ -115,7 +102,7 @@ def convert(
         verify=check,
         overwrite=overwrite,
         dry_run=dry_run,
-        progress=_show_progress,
+        progress=show_progress,
     )
     if as_json:
         _print_json(done.to_dict())
@@ -143,7 +130,7 @@ def convert(
 @_json
 def inspect(path: str, config: str | None, key: str | None, prefix: str | None, tensors: bool, as_json: bool) -> None:
     """Say what a checkpoint is: format, configuration, weights and their digest, which is the same in every format."""
-    found = inspection.inspect(path, config=config, key=key, prefix=prefix, progress=_show_progress)
+    found = inspection.inspect(path, config=config, key=key, prefix=prefix, progress=show_progress)
     if as_json:
         _print_json(found.to_dict())
         return
@@ -187,7 +174,7 @@ def _list(names: Sequence[str]) -> str:
 @_json
 def diff(first: str, second: str, config: str | None, as_json: bool) -> None:
     """Compare two checkpoints, weight by weight and setting by setting, whatever their formats."""
-    found = comparison.diff(first, second, config=config, progress=_show_progress)
+    found = comparison.diff(first, second, config=config, progress=show_progress)
     if as_json:
         _print_json(found.to_dict())
     else:
@@ -240,7 +227,7 @@ def verify(
     path: str, backends: Sequence[str], config: str | None, key: str | None, prefix: str | None, as_json: bool
 ) -> None:
     """Check that a checkpoint is whole, that its weights are those of its configuration, and what it computes."""
-    found = verification.verify(path, backends=backends, config=config, key=key, prefix=prefix, progress=_show_progress)
+    found = verification.verify(path, backends=backends, config=config, key=key, prefix=prefix, progress=show_progress)
     if as_json:
         _print_json(found.to_dict())
         sys.exit(0 if found.passed else 1)

@@ -70,6 +70,7 @@ class Repository:
         foreign: forms of weights that serve after Triclip's own.
         choice: which of Triclip's own serve.
         token: for the hub, as of its own library.
+        own: whether Triclip's own forms of weights serve.
     """
 
     name: str
@@ -79,11 +80,47 @@ class Repository:
     foreign: Sequence[WeightForm]
     choice: WeightChoice = ANY_WEIGHTS
     token: str | bool | None = None
+    own: bool = True
 
     @property
     def forms(self) -> tuple[WeightForm, ...]:
         """All forms of weights that serve, the preferred ones first."""
-        return (*_own_forms(self.choice), *self.foreign)
+        return (*(_own_forms(self.choice) if self.own else ()), *self.foreign)
+
+    def holds_only(self, foreign: Sequence[str], local_files_only: bool) -> bool:
+        """Whether a repository has weights in files of these names, and none of Triclip's own; offline, the cache.
+
+        Raises:
+            CheckpointNotFoundError, MissingExtraError: the hub was to be asked and cannot be.
+        """
+        within = f"{self.subfolder}/" if self.subfolder else ""
+        if is_offline(local_files_only):
+            names = {f"{within}{file.name}" for file in _entries(self.snapshot / self.subfolder)}
+        else:
+            names = set(self._listed("not whole in")[0])
+        own = [form.file for form in _own_forms(ANY_WEIGHTS)]
+        return any(f"{within}{file}" in names for file in foreign) and not any(
+            f"{within}{file}" in names for file in own
+        )
+
+    def _listed(self, why: str) -> tuple[list[str], str]:
+        """The names of all files of a repository, as the hub has them now, and the commit."""
+        try:
+            from huggingface_hub import model_info
+        except ImportError:
+            where = f"{self.name!r} is no directory here and {why} the cache {self.cache}"
+            raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
+        try:
+            info = model_info(self.name, revision=self.revision, token=self.token)
+        except Exception as error:
+            raise self._failed(error, why) from error
+        return [file.rfilename for file in info.siblings or ()], str(info.sha)
+
+    def _failed(self, error: Exception, why: str) -> CheckpointNotFoundError:
+        return CheckpointNotFoundError(
+            f"{self.name} (revision {self.revision}): no such directory, {why} the local cache "
+            f"{self.cache}, and the download failed: {error}"
+        )
 
     @property
     def snapshot(self) -> Path:
@@ -139,7 +176,7 @@ class Repository:
 
     def refuse_offline(self, missing: Sequence[str], local_files_only: bool) -> None:
         """Raises `CheckpointNotFoundError` where nothing may be downloaded."""
-        if local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
+        if is_offline(local_files_only):
             raise CheckpointNotFoundError(
                 f"{self.name} (revision {self.revision}): no such directory, and {self.why(missing)} the local cache "
                 f"{self.cache}. Downloading is switched off; allow it, or give the path of a checkpoint directory."
@@ -152,15 +189,11 @@ class Repository:
 
         What the repository turns out not to have is remembered, as the hub's own library does it.
         """
+        held, commit = self._listed(self.why(missing))
+        from huggingface_hub import snapshot_download
+
         try:
-            from huggingface_hub import model_info, snapshot_download
-        except ImportError:
-            where = f"{self.name!r} is no directory here and {self.why(missing)} the cache {self.cache}"
-            raise MissingExtraError("huggingface_hub", "hub", f"{where}; downloading it") from None
-        try:
-            info = model_info(self.name, revision=self.revision, token=self.token)
-            held = [file.rfilename for file in info.siblings or ()]
-            wanted = self._wanted(part, held, self._folder / "snapshots" / str(info.sha))
+            wanted = self._wanted(part, held, self._folder / "snapshots" / commit)
             snapshot = Path(
                 snapshot_download(
                     self.name,
@@ -172,13 +205,10 @@ class Repository:
                 )
             )
             lost = [name for name in wanted if not (snapshot / name).is_file()]
-            if snapshot.name != info.sha or lost:  # it gives what the cache has where the hub stops to answer
+            if snapshot.name != commit or lost:  # it gives what the cache has where the hub stops to answer
                 raise ConnectionError(f"it ended without {', '.join(lost[:5]) or 'the newest revision'}")
         except Exception as error:
-            raise CheckpointNotFoundError(
-                f"{self.name} (revision {self.revision}): no such directory, {self.why(missing)} the local cache "
-                f"{self.cache}, and the download failed: {error}"
-            ) from error
+            raise self._failed(error, self.why(missing)) from error
         self._remember_absent(held, snapshot.name)
         return snapshot
 
@@ -200,6 +230,15 @@ class Repository:
                 if f"{within}{name}" not in held:
                     self._absent(name, commit).parent.mkdir(parents=True, exist_ok=True)
                     self._absent(name, commit).touch()
+
+
+def is_offline(local_files_only: bool) -> bool:
+    """Whether nothing may be downloaded, as the caller or the environment says."""
+    return local_files_only or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _entries(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
 
 
 def _missing_weights(directory: Path, form: WeightForm) -> list[str]:
