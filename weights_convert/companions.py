@@ -11,6 +11,7 @@ from typing import Any
 from clip_core.checkpoint.files import parse_json
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError
+from clip_core.image.options import Profile
 from clip_core.image.processor import FILE_NAME, NESTED_FILE_NAME, CLIPImageProcessor
 from clip_core.tokenizer.clip import CLIPTokenizer
 from weights_convert.companion_files import read_companion
@@ -102,8 +103,8 @@ def preprocessor_of(files: Mapping[str, bytes]) -> dict[str, Any] | None:
         raise CheckpointFormatError(f"{PREPROCESSOR}: describes no preprocessing: {error}") from error
 
 
-def completed(files: Mapping[str, bytes], config: AnyConfig) -> tuple[Files, list[str]]:
-    """The files with CLIP's own tokenizer and preprocessing where the source has none.
+def completed(files: Mapping[str, bytes], config: AnyConfig, profile: Profile) -> tuple[Files, list[str]]:
+    """The files with CLIP's own tokenizer, and preprocessing of this profile, where the source has none.
 
     Returns:
         The files, and a note for people on each thing that was added or that is missing.
@@ -111,7 +112,8 @@ def completed(files: Mapping[str, bytes], config: AnyConfig) -> tuple[Files, lis
     found, notes = dict(files), []
     image_size = _of_tower(config, "vision_config", "image_size")
     if PREPROCESSOR not in found and image_size is not None:
-        found[PREPROCESSOR] = CLIPImageProcessor(size=image_size, crop_size=image_size).to_json_string().encode()
+        processor = CLIPImageProcessor(size=image_size, crop_size=image_size, profile=profile)
+        found[PREPROCESSOR] = processor.to_json_string().encode()
         notes.append(f"preprocessor: the source has none; CLIP's own, for {image_size} pixels, was added")
     vocabulary_size = _of_tower(config, "text_config", "vocab_size")
     if not found.keys() & {"vocab.json", "tokenizer.json"}:

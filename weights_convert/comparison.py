@@ -127,7 +127,7 @@ def lost_settings(model: Model, written: Model) -> Iterator[str]:
     settings = {"configuration": (config, found_config)}
     given, found = preprocessor_of(model.files), preprocessor_of(written.files)
     if given is not None and found is not None:
-        settings["preprocessor"] = (_normalisation_folded(given), _normalisation_folded(found))
+        settings["preprocessor"] = (_spelt_out(given), _spelt_out(found))
     elif given is not None:
         yield "preprocessor: has no place in this format"
     for kind, (before, after) in settings.items():
@@ -140,6 +140,12 @@ def _pool_alike(first: AnyConfig, second: AnyConfig) -> bool:
     """Whether texts end at their largest id in both, however their configurations say so."""
     texts = [getattr(config, "text_config", config) for config in (first, second)]
     return all(isinstance(text, CLIPTextConfig) and pools_at_largest_id(text) for text in texts)
+
+
+def _spelt_out(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a preprocessor with those that files leave out, the size as one, the normalisation as one."""
+    size = ", ".join(f"{name} {pixels}" for name, pixels in sorted(options["size"].items()))
+    return _normalisation_folded({"profile": "huggingface", "fill_color": 0, **options, "size": size})
 
 
 def _normalisation_folded(options: dict[str, Any]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def convert(
     path = check_destination(Path(destination), is_file=target.is_file, overwrite=overwrite)
     opened = open_source(source, config, key=key, prefix=prefix)
     check_whole(opened.model.files)
-    files, notes = completed(opened.model.files, opened.model.config)
+    files, notes = completed(opened.model.files, opened.model.config, opened.format.profile)
     model = replace(opened.model, weights=_cast(opened.model, dtype), files=files)
     target.check(model)
     done = Conversion(

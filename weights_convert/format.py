@@ -13,6 +13,7 @@ from clip_core.checkpoint.hub_cache import FILES_OF_PARTS, Alternatives, Part, W
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.image.options import Profile
 from weights_convert.companions import (
     HUGGING_FACE_CONFIG,
     HUGGING_FACE_FILES,
@@ -56,6 +57,7 @@ class Format:
         whole_models_only: whether it has no place for a single tower.
         has_resnets: whether it has a place for ResNet towers.
         towers_are_read: whether a single tower is read all the same, since others keep one under these names.
+        profile: of the image transform that its own library runs a model with, where the checkpoint has none.
         refuse: raises `InputError` for a model that it cannot express.
     """
 
@@ -78,6 +80,7 @@ class Format:
     whole_models_only: bool = False
     has_resnets: bool = False
     towers_are_read: bool = False
+    profile: Profile = "huggingface"
     refuse: Callable[[Model], None] = lambda model: None
 
     @property

@@ -44,6 +44,7 @@ class ImageOptions:
     image_std: ChannelStatistic
     do_convert_rgb: bool
     profile: Profile
+    fill_color: int
 
     def __post_init__(self) -> None:
         for name in ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb"):
@@ -51,12 +52,19 @@ class ImageOptions:
                 raise ConfigError(f"{name}: expected True or False, got {getattr(self, name)!r}")
         if self.profile not in ("huggingface", "openai"):
             raise ConfigError(f"profile: expected 'huggingface' or 'openai', got {self.profile!r}")
+        if not _is_edge(self.fill_color) or not 0 <= self.fill_color <= 255:
+            raise ConfigError(f"fill_color: expected a whole number from 0 to 255, got {self.fill_color!r}")
         object.__setattr__(self, "size", parse_size(self.size))
         object.__setattr__(self, "crop_size", parse_crop_size(self.crop_size))
         object.__setattr__(self, "resample", parse_resample(self.resample))
         _check_number(self.rescale_factor, "rescale_factor")
         check_statistic(self.image_mean, "image_mean")
         check_statistic(self.image_std, "image_std")
+        if self.profile != "openai" and ("longest_edge" in self.size or self.fill_color):
+            raise ConfigError(
+                "size={'longest_edge': n} and fill_color are options of open_clip, not of transformers: "
+                f"expected profile 'openai', which open_clip follows, got {self.profile!r}"
+            )
         self._check_reach()
 
     def _check_reach(self) -> None:
@@ -77,11 +85,12 @@ def parse_size(size: Any) -> dict[str, int]:
     """What to resize to: an int is the shortest edge, a pair is height and width."""
     if _is_edge(size):
         size = {"shortest_edge": size}
-    if isinstance(size, dict) and set(size) == {"shortest_edge"}:
-        edge = _edge(size["shortest_edge"], "size")
+    if isinstance(size, dict) and len(size) == 1 and set(size) < {"shortest_edge", "longest_edge"}:
+        [(name, value)] = size.items()
+        edge = _edge(value, "size")
         _check_area(edge, edge, "size")
-        return {"shortest_edge": edge}
-    return _parse_height_width(size, "size", "{'shortest_edge': n} or {'height': n, 'width': n}")
+        return {name: edge}
+    return _parse_height_width(size, "size", "{'shortest_edge': n}, {'longest_edge': n} or {'height': n, 'width': n}")
 
 
 def parse_crop_size(size: Any) -> dict[str, int]:

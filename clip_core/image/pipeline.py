@@ -46,7 +46,7 @@ def _cut_image(image: Image.Image, options: ImageOptions) -> Pixels:
         if options.do_resize:
             image = resize_image(image, options.size, options.resample)
         if options.do_center_crop:
-            image = crop_image(image, options.crop_size, CROP_ROUNDING[options.profile])
+            image = crop_image(image, options.crop_size, CROP_ROUNDING[options.profile], options.fill_color)
         return image_to_array(image.convert("RGB") if options.do_convert_rgb else image)  # [height, width, channel]
 
 
@@ -56,5 +56,7 @@ def _cut_array(pixels: Pixels, options: ImageOptions, layout: ChannelDimension) 
     if options.do_resize:
         pixels = resize_array(pixels, options.size, options.resample, layout)
     if options.do_center_crop:
-        pixels = crop_array(pixels, options.crop_size, CROP_ROUNDING[options.profile], layout)
+        fractions = not options.do_rescale and np.issubdtype(pixels.dtype, np.floating)
+        fill = options.fill_color * options.rescale_factor if fractions else options.fill_color
+        pixels = crop_array(pixels, options.crop_size, CROP_ROUNDING[options.profile], layout, fill)
     return pixels

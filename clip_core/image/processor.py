@@ -52,10 +52,11 @@ class CLIPImageProcessor(Publishable):
 
     Args:
         do_resize: whether to resize.
-        size: an int or `{"shortest_edge": n}` keeps the aspect ratio; `[height, width]` or `{"height", "width"}` does
-            not. In pixels.
+        size: an int or `{"shortest_edge": n}` keeps the aspect ratio, and so does `{"longest_edge": n}`, which makes
+            the image fit into a square instead of covering it; `[height, width]` or `{"height", "width"}` does not
+            keep it. In pixels.
         resample: Pillow's number of the filter; 3 is bicubic.
-        do_center_crop: whether to crop; what lies outside a smaller image becomes zero (black before normalisation).
+        do_center_crop: whether to crop; what lies outside a smaller image becomes `fill_color`.
         crop_size: an int (square), `[height, width]` or `{"height", "width"}`, in pixels.
         do_rescale: whether to multiply by `rescale_factor`. Turn it off for fractions of 1.
         rescale_factor: usually 1/255.
@@ -68,6 +69,10 @@ class CLIPImageProcessor(Publishable):
             rounds an odd crop margin down. "openai" is the transform that CLIP was trained with (`clip/clip.py`): it
             converts after cropping, which shows in images with a palette, alpha or 16 bits, and rounds half a pixel to
             the even neighbour, which moves a quarter of all crops by one pixel. In all else the two are equal.
+            open_clip's transform is the second; see `clip_core.image.open_clip`.
+        fill_color: of what lies outside the image, from 0 (black, before normalisation) to 255. As in open_clip, it is
+            a number in the image's own mode: of a palette, the entry; of CMYK, ink. It and the longest edge need the
+            profile "openai".
 
     Raises:
         ConfigError: an option that describes no transform.
@@ -87,6 +92,7 @@ class CLIPImageProcessor(Publishable):
     image_std: ChannelStatistic
     do_convert_rgb: bool
     profile: Profile
+    fill_color: int
 
     def __init__(
         self,
@@ -104,6 +110,7 @@ class CLIPImageProcessor(Publishable):
         *,
         use_square_size: bool = False,
         profile: Profile = "huggingface",
+        fill_color: int = 0,
     ) -> None:
         size = parse_size(224 if size is None else size)
         if use_square_size and "shortest_edge" in size:
@@ -121,6 +128,7 @@ class CLIPImageProcessor(Publishable):
             image_std=list(OPENAI_CLIP_STD) if image_std is None else image_std,
             do_convert_rgb=do_convert_rgb,
             profile=profile,
+            fill_color=fill_color,
         )
         for name in OPTION_NAMES:
             setattr(self, name, getattr(options, name))
@@ -211,9 +219,9 @@ class CLIPImageProcessor(Publishable):
         data_format: ChannelDimension | str | None = None,
         input_data_format: ChannelDimension | str | None = None,
     ) -> Pixels:
-        """Cut the middle out of one array; what lies outside it becomes zero."""
+        """Cut the middle out of one array; what lies outside it becomes `fill_color`."""
         layout, target = _layouts(image, input_data_format, data_format)
-        cropped = crop_array(image, parse_crop_size(size), CROP_ROUNDING[self.profile], layout)
+        cropped = crop_array(image, parse_crop_size(size), CROP_ROUNDING[self.profile], layout, self.fill_color)
         return to_layout(cropped, target, layout)
 
     def rescale(
@@ -307,13 +315,14 @@ class CLIPImageProcessor(Publishable):
     def to_dict(self) -> dict[str, Any]:
         """The options as plain Python values, and the class name under `image_processor_type`.
 
-        `profile` is left out when it is the default, so that the file looks like upstream's.
+        `profile` and `fill_color` are left out when they are the default, so that the file looks like upstream's.
         """
         options = dataclasses.asdict(self._options({}))
         for name in ("image_mean", "image_std"):
             options[name] = np.asarray(options[name]).tolist()
-        if options["profile"] == "huggingface":
-            del options["profile"]
+        for name, default in (("profile", "huggingface"), ("fill_color", 0)):
+            if options[name] == default:
+                del options[name]
         return {**self._other_keys, **options, "image_processor_type": type(self).__name__}
 
     def to_json_string(self) -> str:
@@ -353,6 +362,7 @@ class CLIPFeatureExtractor(CLIPImageProcessor):
         *,
         use_square_size: bool = False,
         profile: Profile = "huggingface",
+        fill_color: int = 0,
     ) -> None:
         warnings.warn(
             "CLIPFeatureExtractor is the old name of this class; use CLIPImageProcessor.", FutureWarning, stacklevel=2
@@ -371,6 +381,7 @@ class CLIPFeatureExtractor(CLIPImageProcessor):
             do_convert_rgb,
             use_square_size=use_square_size,
             profile=profile,
+            fill_color=fill_color,
         )
 
 

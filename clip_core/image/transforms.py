@@ -1,14 +1,15 @@
 """Resize, centre crop, rescale and normalise: the arithmetic of CLIP's image transform.
 
-Every result equals transformers 4.57 (`image_transforms.py`) bit for bit; the tests hold its hashes. Arrays are
-`[height, width, channel]` or `[channel, height, width]`, as their `ChannelDimension` says.
+Every result equals transformers 4.57 (`image_transforms.py`) bit for bit or, where that has no such option, open_clip
+(`transform.py`); the tests hold the hashes of both. Arrays are `[height, width, channel]` or
+`[channel, height, width]`, as their `ChannelDimension` says.
 """
 
 from collections.abc import Collection
 from typing import Literal, TypeAlias
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from clip_core.errors import ConfigError, ImageError, InputError
 from clip_core.image.inputs import ChannelDimension, Pixels
@@ -17,17 +18,26 @@ CropRounding: TypeAlias = Literal["floor", "half_to_even"]
 
 
 def resized_size(height: int, width: int, size: dict[str, int]) -> tuple[int, int]:
-    """Height and width after a resize to `{"shortest_edge"}` (keeps the aspect ratio) or `{"height", "width"}`.
+    """Height and width after a resize to `{"shortest_edge"}`, `{"longest_edge"}` or `{"height", "width"}`.
 
-    The longer edge is truncated, not rounded (torchvision `Resize`, transformers 4).
+    The first two keep the aspect ratio. With the shortest edge given, the longer is truncated (torchvision `Resize`,
+    transformers 4); with the longest given, both are rounded (open_clip, `ResizeKeepRatio`).
     Raises `ImageError` if the result would exceed Pillow's limit on pixels: one row of 60,000 pixels, a file of a few
-    hundred bytes, would grow to 10 GB.
+    hundred bytes, would grow to 10 GB. Also if it would have no pixel.
     """
     if "shortest_edge" in size:
         short, long = sorted((height, width))
         edge = size["shortest_edge"]
         new_long = int(edge * long / short)
         height, width = (new_long, edge) if width <= height else (edge, new_long)
+    elif "longest_edge" in size:
+        ratio = max(height / size["longest_edge"], width / size["longest_edge"])
+        height, width = round(height / ratio), round(width / ratio)
+        if not height or not width:
+            raise ImageError(
+                f"the image's aspect ratio is too extreme: resized to {size} it would be {height} x {width} pixels. "
+                "Crop it first"
+            )
     else:
         height, width = size["height"], size["width"]
     limit = Image.MAX_IMAGE_PIXELS
@@ -69,18 +79,25 @@ def resize_array(pixels: Pixels, size: dict[str, int], resample: int, layout: Ch
     return rescale(resized, 1 / 255) if fractions else resized
 
 
-def crop_image(image: Image.Image, size: dict[str, int], rounding: CropRounding) -> Image.Image:
-    """Cut the middle out of a Pillow image; what lies outside it becomes zero."""
+def crop_image(image: Image.Image, size: dict[str, int], rounding: CropRounding, fill: int = 0) -> Image.Image:
+    """Cut the middle out of a Pillow image; what lies outside it becomes `fill`, in the terms of its mode.
+
+    That is an index of a palette, a grey, or that number in every channel: as torchvision pads.
+    """
+    if fill:
+        image = _padded_image(image, size, rounding, fill)
     top = _crop_start(image.height, size["height"], rounding)
     left = _crop_start(image.width, size["width"], rounding)
     return image.crop((left, top, left + size["width"], top + size["height"]))
 
 
-def crop_array(pixels: Pixels, size: dict[str, int], rounding: CropRounding, layout: ChannelDimension) -> Pixels:
-    """Cut the middle out of an array; what lies outside it becomes zero."""
+def crop_array(
+    pixels: Pixels, size: dict[str, int], rounding: CropRounding, layout: ChannelDimension, fill: float = 0
+) -> Pixels:
+    """Cut the middle out of an array; what lies outside it becomes `fill`."""
     height_axis, width_axis = (-2, -1) if layout == ChannelDimension.FIRST else (-3, -2)
-    pixels = _crop_axis(pixels, height_axis, size["height"], rounding)
-    return _crop_axis(pixels, width_axis, size["width"], rounding)
+    pixels = _crop_axis(pixels, height_axis, size["height"], rounding, fill)
+    return _crop_axis(pixels, width_axis, size["width"], rounding, fill)
 
 
 def rescale(pixels: Pixels, factor: float) -> Pixels:
@@ -137,16 +154,30 @@ def _crop_start(length: int, crop: int, rounding: CropRounding) -> int:
     return round((length - crop) / 2) if length >= crop else -((crop - length) // 2)
 
 
-def _crop_axis(pixels: Pixels, axis: int, crop: int, rounding: CropRounding) -> Pixels:
+def _margins(length: int, crop: int, rounding: CropRounding) -> tuple[int, int]:
+    """How many pixels the crop takes before the image begins, and after it ends."""
+    start = _crop_start(length, crop, rounding)
+    return max(0, -start), max(0, start + crop - length)
+
+
+def _padded_image(image: Image.Image, size: dict[str, int], rounding: CropRounding, fill: int) -> Image.Image:
+    """The image with as much around it as the crop lacks."""
+    left, right = _margins(image.width, size["width"], rounding)
+    top, bottom = _margins(image.height, size["height"], rounding)
+    bands = len(image.getbands())
+    return ImageOps.expand(image, (left, top, right, bottom), fill if bands == 1 else (fill,) * bands)
+
+
+def _crop_axis(pixels: Pixels, axis: int, crop: int, rounding: CropRounding, fill: float) -> Pixels:
     length = pixels.shape[axis]
     start = _crop_start(length, crop, rounding)
-    before, after = max(0, -start), max(0, start + crop - length)
+    before, after = _margins(length, crop, rounding)
     inside = np.moveaxis(np.moveaxis(pixels, axis, 0)[max(0, start) : start + crop], 0, axis)
     if not before and not after:
         return inside
     padding = [(0, 0)] * pixels.ndim
     padding[axis] = (before, after)
-    return np.pad(inside, padding)
+    return np.pad(inside, padding, constant_values=fill)
 
 
 def _per_channel(values: float | Collection[float], channels: int, name: str) -> np.ndarray:

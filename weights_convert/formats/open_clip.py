@@ -13,7 +13,7 @@ from typing import Any
 from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, CLIPError, InputError
-from clip_core.image.processor import CLIPImageProcessor
+from clip_core.image.open_clip import from_open_clip, to_open_clip
 from weights_convert.companions import (
     CLIP_VOCABULARY_SIZE,
     HUGGING_FACE_FILES,
@@ -30,7 +30,6 @@ from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI
 from weights_convert.model import Files, Model, full_config, json_text
 
 _OWN_TEXT_TOWER = "text."
-_RESAMPLING = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "random": 3}
 
 
 def _plain_names(container: Container) -> dict[str, Tensor]:
@@ -62,18 +61,7 @@ def _refuse(model: Model) -> None:
 
 def _preprocess_cfg(files: Mapping[str, bytes], image_size: int) -> dict[str, Any]:
     options = preprocessor_of(files)
-    if options is None:
-        return {}
-    names = {number: name for name, number in _RESAMPLING.items() if name != "random"}
-    return {
-        "size": image_size,
-        "mode": "RGB",
-        "mean": options["image_mean"],
-        "std": options["image_std"],
-        "interpolation": names.get(options["resample"], "bicubic"),
-        "resize_mode": "shortest" if "shortest_edge" in options["size"] else "squash",
-        "fill_color": 0,
-    }
+    return {} if options is None else to_open_clip(options, image_size)
 
 
 def _read_files(path: Path) -> Files:
@@ -86,32 +74,13 @@ def _read_files(path: Path) -> Files:
         return files
     try:
         vision = described.get("model_cfg", described).get("vision_cfg", {})
-        processor = _parse_preprocess_cfg(cfg, vision.get("image_size", VISION_DEFAULTS["image_size"]))
+        processor = from_open_clip(cfg, vision.get("image_size", VISION_DEFAULTS["image_size"]))
     except (*MALFORMED, CLIPError) as error:
         raise CheckpointFormatError(
-            f"{path / OPEN_CLIP_CONFIG.name}: expected a preprocess_cfg of open_clip that crops or squashes "
-            f"({error!r}). Correct it, or take it out to get CLIP's own."
+            f"{path / OPEN_CLIP_CONFIG.name}: expected a preprocess_cfg of open_clip ({error}). "
+            "Correct it, or take it out to get CLIP's own."
         ) from error
     return {**files, PREPROCESSOR: processor.to_json_string().encode()}
-
-
-def _parse_preprocess_cfg(cfg: Mapping[str, Any], image_size: Any) -> CLIPImageProcessor:
-    size, mode = cfg.get("size", image_size), cfg.get("resize_mode", "shortest")
-    if mode not in ("shortest", "squash"):
-        raise ValueError(f"resize_mode {mode!r}")
-    edges = size if isinstance(size, list) else [size]
-    if len(set(edges)) != 1:
-        raise ValueError(f"size {size!r}")
-    edge = edges[0]
-    squash = mode == "squash"
-    return CLIPImageProcessor(
-        size={"height": edge, "width": edge} if squash else edge,
-        crop_size=edge,
-        do_center_crop=not squash,
-        resample=_RESAMPLING[cfg.get("interpolation", "bicubic")],
-        image_mean=cfg.get("mean"),
-        image_std=cfg.get("std"),
-    )
 
 
 def _company(model: Model) -> Files:
@@ -143,5 +112,6 @@ OPEN_CLIP = Format(
     write_file=write_tensors,
     whole_models_only=True,
     towers_are_read=True,
+    profile="openai",
     refuse=_refuse,
 )

@@ -121,5 +121,6 @@ OPENAI = Format(
     read_files=lambda directory: {},  # what travels inside the archive is read with it
     write_file=_write_file,
     whole_models_only=True,
+    profile="openai",
     refuse=_refuse,
 )

@@ -208,7 +208,7 @@ class TestWrongInputs:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"size": {"longest_edge": 5}}, "size: expected an int.*got {'longest_edge': 5}"),
+            ({"size": {"longest_edge": 5}}, "options of open_clip, not of transformers: expected profile 'openai'"),
             ({"size": {"shortest_edge": 5, "longest_edge": 9}}, "longest_edge"),
             ({"size": 0}, "from 1 on, got 0"),
             ({"size": 22.5}, "got 22.5"),

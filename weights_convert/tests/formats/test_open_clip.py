@@ -52,6 +52,7 @@ def test_what_lies_beside_a_training_checkpoint_of_open_clip_is_read(in_format, 
     found = json.loads((tmp_path / "out/preprocessor_config.json").read_text())
     assert (found["image_mean"], found["image_std"], found["resample"]) == ([0.5] * 3, [0.25] * 3, 2)
     assert found["size"] == {"height": 28, "width": 28}
+    assert found["profile"] == "openai"
 
 
 def test_a_vision_tower_of_another_architecture_is_not_overlooked(in_format, tmp_path):
@@ -73,3 +74,14 @@ def test_the_preprocessor_of_open_clip_has_the_size_of_the_model(in_format, tmp_
         "height": 28,
         "width": 28,
     }
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"interpolation": "lanczos"}, {"resize_mode": "fit"}, {"size": [28, 30]}, {"mode": "L"}]
+)
+def test_a_preprocessing_that_open_clip_refuses(in_format, tmp_path, wrong):
+    shutil.copytree(in_format["open_clip"], tmp_path / "in")
+    path = tmp_path / "in/open_clip_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "preprocess_cfg": wrong}))
+    with pytest.raises(CheckpointFormatError, match=f"{next(iter(wrong))}: expected"):
+        convert(tmp_path / "in", tmp_path / "out", to="hf")
