@@ -39,7 +39,11 @@ def from_open_clip(described: Mapping[str, Any], image_size: int = 224) -> CLIPI
     resize_mode = given.get("resize_mode", "shortest")
     _require(resize_mode in RESIZE_MODES, "resize_mode", f"one of {', '.join(RESIZE_MODES)}", given)
     edge = _edge(given.get("size", image_size))
-    sizes: dict[str, Size] = {"shortest": edge, "squash": {"height": edge, "width": edge}, "longest": {"longest_edge": edge}}
+    sizes: dict[str, Size] = {
+        "shortest": edge,
+        "squash": {"height": edge, "width": edge},
+        "longest": {"longest_edge": edge},
+    }
     return CLIPImageProcessor(
         size=sizes[resize_mode],
         crop_size=edge,
