@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,8 @@ from clip_core.checkpoint.locating import EMBEDDED_NAME
 from clip_core.commands import echo
 from clip_core.image.loading import load_image
 from triclip.images import NEED_CONVERSION, Picture, batches, find_images, read_ahead
-from triclip.labels import DEFAULT_TEMPLATE, fill_templates, merge_labels, parse_labels
+from triclip.label_options import SetOrFile, choose, label_sets, label_vectors, template_sets
+from triclip.labels import DEFAULT_TEMPLATE, parse_labels, parse_templates
 from triclip.progress import progress
 from triclip.quiet import quiet_framework
 
@@ -38,23 +39,43 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
 
 
 @click.command(short_help="Say which of your labels each picture shows.", epilog=_EPILOG)
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("images", metavar="IMAGE...", nargs=-1)
 @click.option("--label", "labels", metavar="TEXT", multiple=True, help="A label; repeat it for each.")
 @click.option(
     "--labels",
-    "labels_file",
-    metavar="FILE",
-    type=click.File("rb"),
-    help="More labels, one per line (UTF-8; blank lines and # comments are left out); - is standard input.",
+    "more_labels",
+    metavar="FILE|imagenet",
+    type=SetOrFile(label_sets, parse_labels),
+    help="More labels, one per line (UTF-8; blank lines and # comments are left out); - is standard input; imagenet is "
+    "the classes of ImageNet.",
 )
 @click.option(
     "--template",
     "templates",
     metavar="TEXT",
     multiple=True,
-    default=[DEFAULT_TEMPLATE],
     help="The text that stands for a label, {} in its place; the average of several, if repeated.  "
     f"[default: {DEFAULT_TEMPLATE}]",
+)
+@click.option(
+    "--templates",
+    "more_templates",
+    metavar="FILE|imagenet|simple",
+    type=SetOrFile(template_sets, parse_templates),
+    help="More templates, one per line as of --labels; or in a .json file a list, or an object with a list of texts "
+    "for each label. imagenet is the 80 that CLIP was published with, simple 7 of them.",
+)
+@click.option(
+    "--save-head",
+    metavar="FILE",
+    type=click.Path(),
+    help="Also writes what the labels became to a .safetensors file; without IMAGE nothing else is done.",
+)
+@click.option(
+    "--head",
+    metavar="FILE",
+    type=click.Path(),
+    help="Labels and templates as --save-head wrote them with the same model: nothing is computed anew.",
 )
 @click.option("--model", metavar="DIR|NAME", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Computes with it.  [default: the first installed]")
@@ -71,8 +92,11 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
 def classify(
     images: Sequence[str],
     labels: Sequence[str],
-    labels_file: BinaryIO | None,
+    more_labels: Sequence[str] | None,
     templates: Sequence[str],
+    more_templates: Any,
+    save_head: str | None,
+    head: str | None,
     model: str,
     backend: str | None,
     device: str | None,
@@ -89,16 +113,13 @@ def classify(
     """
     _make_streams_tolerant(as_json)
     warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is an error that names it
-    names = _gather_labels(labels, labels_file)
-    prompts = fill_templates(names, templates)
-    files, skipped = find_images(images)
+    if not images and save_head is None:
+        raise click.UsageError("Missing argument 'IMAGE...'.")
+    wanted = choose(labels, more_labels, templates, more_templates, head, save_head)
+    files, skipped = find_images(images) if images else ([], {})
     _note_skipped(skipped)
     encoder = _load(model, choose_backend(backend), device, dtype)
-    _note_long_prompts(encoder, prompts)
-    with progress(len(prompts), "label texts", long=len(prompts) > batch_size) as shown:
-        label_embeds = encoder.encode_labels(
-            names, templates, batch_size=batch_size, truncate=True, advance=shown.advance
-        )
+    names, label_embeds = label_vectors(wanted, encoder, batch_size)
 
     def read(path: str) -> Pixels:
         return encoder.prepare_image(load_image(path, apply_exif_rotation=exif_rotation))
@@ -121,21 +142,6 @@ def classify(
         sys.exit(1)
 
 
-def _gather_labels(labels: Sequence[str], labels_file: BinaryIO | None) -> list[str]:
-    if labels_file is not None:
-        labels = [*labels, *parse_labels(labels_file.read(), getattr(labels_file, "name", "standard input"))]
-    names, repeated = merge_labels(label.strip() for label in labels)
-    if not names:
-        raise click.UsageError("Expected at least one label: --label TEXT or --labels FILE.")
-    if "" in names:
-        raise click.UsageError("Expected a text after --label, got an empty one.")
-    if repeated:
-        echo(f"Note: labels given more than once count once: {', '.join(repeated)}", err=True)
-    if len(names) == 1:
-        echo("Note: there is only one label, so its probability is 100 % whatever the picture shows.", err=True)
-    return names
-
-
 def _note_skipped(skipped: Mapping[str, int]) -> None:
     if skipped:
         most_first = sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
@@ -152,17 +158,6 @@ def _load(model: str, backend: str, device: str | None, dtype: str | None) -> En
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the command decides, whatever the user's own programs use
     with quiet_framework():
         return load(model, backend, device, dtype)
-
-
-def _note_long_prompts(encoder: Encoder, prompts: list[str]) -> None:
-    cut = encoder.too_long(prompts)
-    if cut:
-        context = encoder.config.text_config.max_position_embeddings
-        echo(
-            f"Note: {len(cut)} of {len(prompts)} label texts are longer than the {context} tokens that the model "
-            f"reads; what is beyond does not count. The first: {prompts[cut[0]]!r}",
-            err=True,
-        )
 
 
 def _classify(encoder: Encoder, label_embeds: Vectors, pictures: Sequence[Picture]) -> list[Result]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clip_core.backends import choose_backend
 from clip_core.checkpoint.locating import resolve_checkpoint
-from clip_core.checks import check_pixel_input, check_text_values
+from clip_core.checks import check_pixel_input
 from clip_core.config import CLIPConfig
 from clip_core.errors import BackendError, CLIPError, InputError, InputTypeError
 from clip_core.image.inputs import errors_naming
@@ -21,9 +21,11 @@ from clip_core.image.loading import load_image
 from clip_core.processor import CLIPProcessor
 from triclip.checkpoints import check_native, check_sizes
 from triclip.engines import Engine, Vectors, open_engine
-from triclip.finite import check_directions, check_finite
+from triclip.finite import check_results, finished
 from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts
-from triclip.labels import DEFAULT_TEMPLATE, fill_templates
+from triclip.labels import DEFAULT_TEMPLATE, Templates
+from triclip.model_digest import model_digest
+from triclip.text_encoder import TextEncoder
 
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -77,6 +79,7 @@ class Encoder:
         name: of the checkpoint, as it was given to `load`.
         backend: which framework computes.
         processor: of the checkpoint.
+        text_encoder: what texts are encoded with.
     """
 
     def __init__(self, name: str, backend: str, processor: CLIPProcessor, engine: Engine) -> None:
@@ -84,6 +87,7 @@ class Encoder:
         self.backend = backend
         self.processor = processor
         self._engine = engine
+        self.text_encoder = TextEncoder(engine, processor.tokenizer)
 
     @property
     def config(self) -> CLIPConfig:
@@ -105,6 +109,10 @@ class Encoder:
     def embed_dim(self) -> int:
         """The length of a vector."""
         return self.config.projection_dim
+
+    def digest(self) -> str:
+        """SHA-256 over all that the model's numbers depend on: its weights, as they are held, and its settings."""
+        return model_digest(self._engine.model)
 
     def __repr__(self) -> str:
         place = f"backend={self.backend!r}, device={self.device!r}, dtype={self.dtype!r}"
@@ -152,18 +160,7 @@ class Encoder:
 
     def encode_pixels(self, pixel_values: NDArray[np.float32], normalize: bool = True) -> Vectors:
         """Vectors ``[image, embed]`` of prepared images, ``[image, channel, height, width]``, in one batch."""
-        return self._finished(self._engine.image_features(pixel_values), normalize, "vectors of images")
-
-    def _finished(self, features: Vectors, normalize: bool, what: str) -> Vectors:
-        self._check_finite(features, what)
-        if not normalize:
-            return features
-        check_directions(features, what)
-        return self._engine.unit_length(features)
-
-    def _check_finite(self, values: NDArray[np.float32], what: str) -> None:
-        with np.errstate(all="ignore"):
-            check_finite(values, what, self._engine.model.named_weights(), self.dtype)
+        return finished(self._engine, self._engine.image_features(pixel_values), normalize, "vectors of images")
 
     def encode_texts(
         self,
@@ -186,45 +183,16 @@ class Encoder:
             InputTypeError: something is not text.
             NonFiniteError: as of `encode_images`.
         """
-        ids, mask = self._tokenize(listed_texts(texts, "texts"), truncate)
-        embeds = []
-        for part in parts(len(ids), batch_size):
-            features = self._engine.text_features(ids[part], mask[part])
-            embeds.append(self._finished(features, normalize, "vectors of texts"))
-            if advance is not None:
-                advance(len(features))
-        return np.concatenate(embeds)
+        return self.text_encoder.encode(listed_texts(texts, "texts"), batch_size, normalize, truncate, advance)
 
     def too_long(self, texts: str | Sequence[str]) -> list[int]:
         """The numbers of the texts that `encode_texts` refuses, or cuts if asked to; the first is 0."""
-        rows = self.processor.tokenizer(listed_texts(texts, "texts"), verbose=False)["input_ids"]
-        return [number for number, row in enumerate(rows) if len(row) > self._context]
-
-    @property
-    def _context(self) -> int:
-        return self.config.text_config.max_position_embeddings
-
-    def _tokenize(self, texts: list[str], truncate: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids and mask, both ``[text, token]``."""
-        tokenizer = self.processor.tokenizer
-        tokens = tokenizer(texts, padding=True, return_tensors="np", verbose=False)
-        lengths = tokens["attention_mask"].sum(axis=1)
-        if lengths.max() > self._context:
-            number = int(lengths.argmax())
-            if not truncate:
-                raise InputError(
-                    f"texts: expected at most {self._context} tokens, got {lengths[number]} in text {number}, "
-                    f"{texts[number][:40]!r}. Shorten it, or pass truncate=True to leave out what is beyond."
-                )
-            tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._context, return_tensors="np")
-        ids, mask = tokens["input_ids"], tokens["attention_mask"]
-        check_text_values(ids, mask, None, self.config.text_config)
-        return ids, mask
+        return self.text_encoder.too_long(listed_texts(texts, "texts"))
 
     def encode_labels(
         self,
         labels: str | Sequence[str],
-        templates: str | Sequence[str] = DEFAULT_TEMPLATE,
+        templates: Templates = DEFAULT_TEMPLATE,
         *,
         batch_size: int = 32,
         truncate: bool = False,
@@ -233,23 +201,21 @@ class Encoder:
         """Vectors ``[label, embed]``: for each label the mean of its templates' vectors (CLIP paper, section 3.1.4).
 
         Args:
-            templates: texts with ``{}`` where the label goes.
+            templates: texts with ``{}`` where the label goes, or a mapping with texts of its own for each label.
             batch_size, truncate, advance: as of `encode_texts`, whose texts are all templates with all labels.
 
         Raises:
-            InputError, InputTypeError, NonFiniteError: as of `encode_texts`; or a template without ``{}``.
+            InputError, InputTypeError, NonFiniteError: as of `encode_texts`; or what `build_zero_shot_classifier`
+                raises of labels and templates.
         """
-        labels, templates = listed_texts(labels, "labels"), listed_texts(templates, "templates")
-        prompts = fill_templates(labels, templates)
-        embeds = self.encode_texts(prompts, batch_size=batch_size, truncate=truncate, advance=advance)
-        means = embeds.reshape(len(labels), len(templates), -1).mean(axis=1)  # [label, embed]
-        return self._finished(means, True, "vectors of labels")
+        listed = listed_texts(labels, "labels")
+        return self.text_encoder.encode_labels(listed, templates, batch_size, truncate, advance)
 
     def classify(
         self,
         images: ImageInput | Sequence[ImageInput] | Vectors,
         labels: str | Sequence[str],
-        templates: str | Sequence[str] = DEFAULT_TEMPLATE,
+        templates: Templates = DEFAULT_TEMPLATE,
         *,
         batch_size: int = 32,
     ) -> NDArray[np.float32]:
@@ -279,7 +245,7 @@ class Encoder:
         """
         text_embeds, image_embeds = self._text_vectors(texts, batch_size), self._image_vectors(images, batch_size)
         logits = self._engine.logits(text_embeds, image_embeds).T
-        self._check_finite(logits, "logits")
+        check_results(self._engine, logits, "logits")
         return logits
 
     def similarity(

@@ -9,6 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.errors import NonFiniteError
+from triclip.engines import Engine, Vectors
+
+
+def finished(engine: Engine, features: Vectors, normalize: bool, what: str) -> Vectors:
+    """Features ``[batch, embed]`` as they may be given out: finite, and unless ``normalize=False`` of length 1.
+
+    Raises:
+        NonFiniteError: they are NaN or infinite, or have no direction where one is wanted.
+    """
+    check_results(engine, features, what)
+    if not normalize:
+        return features
+    check_directions(features, what)
+    return engine.unit_length(features)
+
+
+def check_results(engine: Engine, values: NDArray[np.float32], what: str) -> None:
+    """`check_finite` for what an engine made."""
+    with np.errstate(all="ignore"):
+        check_finite(values, what, engine.model.named_weights(), engine.dtype)
 
 
 def check_finite(values: NDArray[np.float32], what: str, weights: Mapping[str, NDArray[Any]], dtype: str) -> None:

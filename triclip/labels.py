@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from clip_core.errors import InputError
+from clip_core.errors import InputError, InputTypeError
+from triclip.inputs import listed_texts
 
 DEFAULT_TEMPLATE = "a photo of a {}"
 
+Templates = str | Sequence[str] | Mapping[str, str | Sequence[str]]
+"""Texts with ``{}`` where the label goes; or for each label texts of its own, which need no ``{}``."""
 
-def parse_labels(content: bytes, source: str) -> list[str]:
+
+def parse_labels(content: bytes, source: str, what: str = "label") -> list[str]:
     """The labels of a file: UTF-8, one per line; blank lines and lines that begin with ``#`` do not count.
+
+    Args:
+        source: the name of the file, for messages.
+        what: a line is, for messages.
 
     Raises:
         InputError: not UTF-8, or no label in it.
@@ -21,29 +31,103 @@ def parse_labels(content: bytes, source: str) -> list[str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{source}: expected UTF-8 text, one label per line, got byte {content[error.start]:#04x} in line {line}. "
+            f"{source}: expected UTF-8 text, one {what} per line, got byte {content[error.start]:#04x} in line {line}. "
             "Save the file as UTF-8."
         ) from error
     lines = [line.strip() for line in text.splitlines()]
     labels = [line for line in lines if line and not line.startswith("#")]
     if not labels:
-        raise InputError(f"{source}: expected one label per line, got none. Write at least one that is no # comment.")
+        raise InputError(f"{source}: expected one {what} per line, got none. Write at least one that is no # comment.")
     return labels
+
+
+def parse_templates(content: bytes, source: str) -> list[str] | dict[str, Any]:
+    """The templates of a file: JSON if its name ends so, else one per line as of `parse_labels`.
+
+    JSON is a list of templates, or an object with a list of texts for each label. Which texts will do is for
+    `fill_templates` to say.
+
+    Raises:
+        InputError: not UTF-8, not such JSON, a label twice, or nothing in it.
+    """
+    if not source.lower().endswith(".json"):
+        return parse_labels(content, source, "template")
+    wanted = "a list of templates, or an object with a list of texts for each label"
+    try:
+        templates = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: expected JSON, {wanted}, got {error}.") from error
+    if not isinstance(templates, list | dict) or not templates:
+        raise InputError(f"{source}: expected {wanted}, got {templates!r:.40}.")
+    return templates
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    repeated = _repeated(name for name, _ in pairs)
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} twice")
+    return dict(pairs)
 
 
 def merge_labels(labels: Iterable[str]) -> tuple[list[str], list[str]]:
     """Labels without repetitions, in order of first appearance; and those that were repeated."""
-    counts = Counter(labels)
-    return list(counts), [label for label, count in counts.items() if count > 1]
+    listed = list(labels)
+    return list(dict.fromkeys(listed)), _repeated(listed)
 
 
-def fill_templates(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every template with every label: label by label, the templates of one label side by side.
+def _repeated(texts: Iterable[str]) -> list[str]:
+    return [text for text, count in Counter(texts).items() if count > 1]
+
+
+def fill_templates(labels: Sequence[str], templates: Templates) -> list[list[str]]:
+    """Of each label the texts that stand for it: every template with the label, or its own.
 
     Raises:
-        InputError: a template has no place for the label.
+        InputError: a label is blank; a template has no place for it; texts of their own are not for these labels;
+            or there is no text, or one that is blank or comes twice, which would count double.
+        InputTypeError: something is not text.
     """
+    blank = [number for number, label in enumerate(labels) if not label.strip()]
+    if blank:
+        raise InputError(f"labels: expected texts, label {blank[0]} is empty.")
+    if isinstance(templates, Mapping):
+        return _own_texts(labels, templates)
+    templates = _listed(templates, "templates")
     for template in templates:
         if "{}" not in template:
             raise InputError(f"template {template!r}: expected {{}} where the label goes, as in 'a photo of a {{}}'.")
-    return [template.replace("{}", label) for label in labels for template in templates]
+    return [[template.replace("{}", label) for template in templates] for label in labels]
+
+
+def listed_templates(templates: Templates) -> list[str] | dict[str, list[str]]:
+    """Templates as lists: what one string, a tuple or another mapping stands for."""
+    if isinstance(templates, Mapping):
+        return {label: listed_texts(texts, f"texts of {label!r}") for label, texts in templates.items()}
+    return listed_texts(templates, "templates")
+
+
+def _own_texts(labels: Sequence[str], texts: Mapping[str, Any]) -> list[list[str]]:
+    without, unknown = [label for label in labels if label not in texts], sorted(map(str, set(texts) - set(labels)))
+    if without or unknown:
+        found = f"none for {_some(without)}" if without else f"some for {_some(unknown)}"
+        raise InputError(f"templates: expected texts for each of the labels and no others, got {found}.")
+    return [[text.replace("{}", label) for text in _listed(texts[label], f"texts of {label!r}")] for label in labels]
+
+
+def _some(labels: Sequence[str]) -> str:
+    return f"{', '.join(map(repr, labels[:3]))}{f' and {len(labels) - 3} more' if len(labels) > 3 else ''}"
+
+
+def _listed(texts: Any, name: str) -> list[str]:
+    if callable(texts) or (isinstance(texts, list | tuple) and any(map(callable, texts))):
+        raise InputTypeError(
+            f"{name}: expected texts with {{}} where the label goes, got a function. "
+            "What it stands for is mostly [template('{}') for template in templates]."
+        )
+    listed = listed_texts(texts, name)
+    if not all(map(str.strip, listed)):
+        raise InputError(f"{name}: expected no empty text.")
+    repeated = _repeated(listed)
+    if repeated:
+        raise InputError(f"{name}: {repeated[0]!r} is there twice and would count double. Leave one out.")
+    return listed

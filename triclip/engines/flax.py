@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,19 +17,30 @@ from clip_flax.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
 
+_BUCKET = 4  # tokens, so that texts of 77 lengths are compiled for 20
+
 
 class FlaxEngine:
-    """An `Engine` on JAX; towers are compiled, anew for each number of images or texts."""
+    """An `Engine` on JAX; towers are compiled, anew for each number of images or texts, and some lengths of these."""
 
-    def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
-        devices = _devices()
-        self.device = choose_device(device, devices)
-        self.place = devices[self.device]
-        with self._on_device():
-            self.model = FlaxCLIPModel.from_directory(directory, dtype=dtype)
-        self.dtype = self.model.dtype.name
+    def __init__(self, model: FlaxCLIPModel, device: str, place: Any = None) -> None:
+        self.model, self.device, self.place = model, device, place
+        self.dtype = model.dtype.name
         self._image_features = nnx.jit(FlaxCLIPModel.get_image_features)
         self._text_features = nnx.jit(FlaxCLIPModel.get_text_features)
+
+    @classmethod
+    def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
+        devices = _devices()
+        device = choose_device(device, devices)
+        with jax.default_device(devices[device]):
+            return cls(FlaxCLIPModel.from_directory(directory, dtype=dtype), device, devices[device])
+
+    @classmethod
+    def of(cls, model: FlaxCLIPModel) -> Self:
+        place = model.device
+        one = isinstance(place, jax.Device)
+        return cls(model, f"{place.platform}:{place.id}" if one else str(place), place if one else None)
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         with self._on_device():
@@ -36,7 +48,9 @@ class FlaxEngine:
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
         with self._on_device():
-            ids, mask = (jnp.asarray(array, np.int32) for array in (input_ids, attention_mask))
+            longest = self.model.config.text_config.max_position_embeddings
+            length = min(-(-input_ids.shape[1] // _BUCKET) * _BUCKET, longest)
+            ids, mask = (_widened(array, length) for array in (input_ids, attention_mask))
             return _array(self._text_features(self.model, ids, mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
@@ -48,7 +62,12 @@ class FlaxEngine:
             return _array(self.model.logits(jnp.asarray(text_embeds), jnp.asarray(image_embeds)))
 
     def _on_device(self) -> Any:
-        return jax.default_device(self.place)
+        return nullcontext() if self.place is None else jax.default_device(self.place)
+
+
+def _widened(array: NDArray[Any], length: int) -> jax.Array:
+    """``[text, token]`` with zeros up to a length."""
+    return jnp.asarray(np.pad(array, ((0, 0), (0, length - array.shape[1]))), np.int32)
 
 
 def _array(array: jax.Array) -> NDArray[np.float32]:

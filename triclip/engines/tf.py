@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -20,18 +20,23 @@ from triclip.engines.devices import choose_device
 class TFEngine:
     """An `Engine` on TensorFlow; towers are compiled, anew for each number of images or texts."""
 
-    def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
-        if keras.backend.backend() != "tensorflow":
-            raise BackendError(
-                f"backend tf: expected Keras to run on TensorFlow, got {keras.backend.backend()!r}. Set the variable "
-                "KERAS_BACKEND=tensorflow of the environment, or choose the backend torch or flax."
-            )
-        self.device = choose_device(device, _devices())
-        with self._on_device():
-            self.model = TFCLIPModel.from_directory(directory, dtype=dtype)
-        self.dtype = self.model.compute_dtype
-        self._image_features = tf.function(self.model.get_image_features, reduce_retracing=True)
-        self._text_features = tf.function(self.model.get_text_features, reduce_retracing=True)
+    def __init__(self, model: TFCLIPModel, device: str) -> None:
+        self.model, self.device = model, device
+        self.dtype = model.compute_dtype
+        self._image_features = tf.function(model.get_image_features, reduce_retracing=True)
+        self._text_features = tf.function(model.get_text_features, reduce_retracing=True)
+
+    @classmethod
+    def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
+        _check_framework()
+        device = choose_device(device, _devices())
+        with tf.device(_tf_name(device)):
+            return cls(TFCLIPModel.from_directory(directory, dtype=dtype), device)
+
+    @classmethod
+    def of(cls, model: TFCLIPModel) -> Self:
+        _check_framework()
+        return cls(model, model.weights[0].value.device.lower().rpartition("device:")[2])
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         with self._on_device():
@@ -51,7 +56,19 @@ class TFEngine:
             return _array(self.model.logits(tf.constant(text_embeds), tf.constant(image_embeds)))
 
     def _on_device(self) -> Any:
-        return tf.device(f"/{self.device.upper()}")
+        return tf.device(_tf_name(self.device))
+
+
+def _check_framework() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise BackendError(
+            f"backend tf: expected Keras to run on TensorFlow, got {keras.backend.backend()!r}. Set the variable "
+            "KERAS_BACKEND=tensorflow of the environment, or choose the backend torch or flax."
+        )
+
+
+def _tf_name(device: str) -> str:
+    return f"/{device.upper()}"
 
 
 def _array(tensor: Any) -> NDArray[np.float32]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from clip_core.errors import InputError
 from clip_torch import CLIPModel
 from clip_torch.model import unit_length
 from triclip.engines import Vectors
@@ -18,11 +19,21 @@ from triclip.engines.devices import choose_device
 class TorchEngine:
     """An `Engine` on PyTorch."""
 
-    def __init__(self, directory: Path, device: str | None, dtype: str) -> None:
-        self.device = choose_device(device, _devices())
-        self.place = torch.device(self.device.replace("gpu", "cuda"))
-        self.model = CLIPModel.from_directory(directory, dtype=dtype).to(self.place)
-        self.dtype = str(self.model.dtype).removeprefix("torch.")
+    def __init__(self, model: CLIPModel, place: torch.device) -> None:
+        self.model, self.place = model, place
+        self.device = f"{place.type.replace('cuda', 'gpu')}:{place.index or 0}"
+        self.dtype = str(model.dtype).removeprefix("torch.")
+
+    @classmethod
+    def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
+        place = torch.device(choose_device(device, _devices()).replace("gpu", "cuda"))
+        return cls(CLIPModel.from_directory(directory, dtype=dtype).to(place), place)
+
+    @classmethod
+    def of(cls, model: CLIPModel) -> Self:
+        if model.training and model.config.text_config.attention_dropout:
+            raise InputError("model: expected one in evaluation mode, got one that drops at random. Call model.eval().")
+        return cls(model, model.device)
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         with torch.inference_mode():
@@ -30,7 +41,8 @@ class TorchEngine:
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
         with torch.inference_mode():
-            return _array(self.model.get_text_features(self._tensor(input_ids), self._tensor(attention_mask)))
+            features: Any = self.model.get_text_features(self._tensor(input_ids), self._tensor(attention_mask))
+            return _array(getattr(features, "pooler_output", features))  # clip_torch.hf's are as in transformers
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with torch.inference_mode():

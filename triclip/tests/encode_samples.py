@@ -19,6 +19,7 @@ from clip_core.backends import BACKENDS
 from clip_core.checkpoint.locating import EMBEDDED_NAME
 
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.png"))
+LABELS = ["cat", "umbrella", "ein Schneemann"]
 TEXTS = ["a cat", "an umbrella on a rainy day", "ein Schneemann"]
 
 
@@ -32,6 +33,8 @@ def encoded(backend: str) -> dict[str, Any]:
         "image features": encoder.encode_images(SAMPLES, normalize=False),
         "text features": encoder.encode_texts(TEXTS, normalize=False),
         "logits": encoder.logits(images, texts),
+        "head": encoder.encode_labels(LABELS, triclip.SIMPLE_IMAGENET_TEMPLATES, batch_size=4),
+        "digest": encoder.digest(),
         "bfloat16": triclip.load(EMBEDDED_NAME, backend, "cpu", "bfloat16").encode_images(SAMPLES[:2]),
         "float16": triclip.load(EMBEDDED_NAME, backend, "cpu", "float16").encode_texts(TEXTS),
     }
@@ -50,7 +53,11 @@ def computed(backend: str) -> dict[str, Any]:
         "text features": model.get_text_features(inputs["input_ids"], attention_mask=inputs["attention_mask"]),
         "logits": model(**inputs).logits_per_image,
     }
-    return {name: value.detach() if backend == "torch" else value for name, value in features.items()}
+    tokenizer = processor.tokenizer
+    head = triclip.ZeroShotHead.build(model, tokenizer, LABELS, triclip.SIMPLE_IMAGENET_TEMPLATES, batch_size=5)
+    return {"head": head.vectors, "digest": head.digest} | {
+        name: value.detach() if backend == "torch" else value for name, value in features.items()
+    }
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from triclip import classify, load
+from triclip import SIMPLE_IMAGENET_TEMPLATES, ZeroShotHead, classify, load
 from triclip.cli import main
 from triclip.tests.conftest import changed_copy, draw_picture
 
@@ -234,6 +234,75 @@ def test_one_label_is_noted_as_pointless(checkpoint: str, folder: Path) -> None:
     assert result.exit_code == 0
     assert "only one label" in result.stderr
     assert "100.00%  cat" in result.stdout
+
+
+def test_templates_are_a_set_a_file_or_texts_of_each_label(checkpoint: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("{}\n# and\n\ndraw a {}\n", encoding="utf-8")
+    (tmp_path / "list.json").write_text('["{}", "draw a {}"]')
+    (tmp_path / "own.json").write_text('{"cat": ["mew", "a {}"], "dog": "woof"}')
+    encoder = load(checkpoint, "torch", "cpu")
+    picture = encoder.encode_images(folder / "b.png")
+
+    def check(labels: list[str], templates: Any, *options: str | Path) -> None:
+        (line,) = objects(run(folder / "b.png", *options, "--model", checkpoint, "--json"))
+        found = {row["label"]: row["logit"] for row in line["labels"]}
+        wanted = encoder.logits(picture, encoder.encode_labels(labels, templates))[0]
+        assert found == pytest.approx(dict(zip(labels, wanted, strict=True)), abs=1e-4)
+
+    two, pair = ["cat", "dog"], ("--label", "cat", "--label", "dog")
+    check(two, SIMPLE_IMAGENET_TEMPLATES, *pair, "--templates", "simple")
+    for file in ("lines.txt", "list.json"):
+        check(two, ["{}", "draw a {}"], *pair, "--templates", tmp_path / file)
+    check(two, ["a {}", "{}", "draw a {}"], *pair, "--templates", tmp_path / "list.json", "--template", "a {}")
+    own = {"cat": ["mew", "a cat"], "dog": ["woof"]}
+    check(two, own, "--templates", tmp_path / "own.json")
+    check(two, own, *pair, "--templates", tmp_path / "own.json")
+
+
+def test_a_saved_head_gives_the_same_without_labels(checkpoint: str, folder: Path, tmp_path: Path) -> None:
+    head, arguments = tmp_path / "h.safetensors", ["--model", checkpoint, "--json"]
+    made = run(folder / "b.png", *LABEL_OPTIONS, "--templates", "simple", "--save-head", head, *arguments)
+    assert (made.exit_code, made.stderr) == (0, f"Saved {head}: a head of 3 labels.\n")
+    assert run(folder / "b.png", "--head", head, *arguments).stdout == made.stdout
+    again = run("--labels", "imagenet", "--save-head", head, *arguments)
+    assert (again.exit_code, again.stdout) == (0, "")
+    assert "count once: missile, sunglasses" in again.stderr
+    assert again.stderr.endswith(f"Saved {head}: a head of 998 labels.\n")
+    assert len(ZeroShotHead.load(head, load(checkpoint, "torch", "cpu")).labels) == 998
+
+
+def test_what_is_no_head_of_this_model_is_exit_code_2(checkpoint: str, folder: Path, tmp_path: Path) -> None:
+    head, other = tmp_path / "h.safetensors", changed_copy(checkpoint, tmp_path / "other", {"logit_scale": 1.0})
+    run(*LABEL_OPTIONS, "--save-head", head, "--model", checkpoint)
+    weights = f"{checkpoint}/model.safetensors"
+    for options, message in (
+        (["--head", head, "--model", other], "expected a head of this model, sha256 "),
+        (["--head", head, "--model", checkpoint, "--dtype", "bfloat16"], "expected a head of this model, sha256 "),
+        (["--head", weights, "--model", checkpoint], "expected a zero-shot head, got a safetensors file that is none"),
+        (["--head", tmp_path / "gone", "--model", checkpoint], "gone: no such file"),
+        ([*LABEL_OPTIONS, "--save-head", weights, "--model", checkpoint], "is there and is no zero-shot head"),
+    ):
+        refused = run(folder / "b.png", *options)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert message in refused.stderr
+
+
+def test_options_that_exclude_one_another_are_exit_code_2(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{"cat": ["mew"]}')
+    own = ["--templates", f"{tmp_path}/own.json"]
+    for options, message in (
+        (["--head", "h", "--label", "cat"], "Expected --head or what a head is made of"),
+        (["--head", "h", "--templates", "simple"], "Expected --head or what a head is made of"),
+        (["--head", "h", "--save-head", "g"], "Expected --head or what a head is made of"),
+        ([*own, "--template", "{}"], "Expected --template or a file with texts for each label"),
+        ([*own, "--label", "dog"], "for each of the labels and no others, got none for 'dog'"),
+        (["--label", "cat", "--templates", "nothing"], "'nothing': No such file"),
+        (["--label", "cat", "--template", "{}", "--template", "{}"], "'{}' is there twice"),
+    ):
+        refused = run(folder / "b.png", *options)
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert message in refused.stderr
+    assert "Missing argument 'IMAGE...'" in run("--label", "cat").stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from clip_core.backends import BACKENDS
 from clip_core.errors import BackendError, CheckpointNotFoundError, ImageError, InputError, InputTypeError
 from triclip import encoder as encoder_module
 from triclip.tests.conftest import CONTEXT, draw_picture
+from triclip.text_encoder import TextEncoder
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,45 @@ def test_labels_are_the_mean_of_their_templates(encoder: triclip.Encoder, tmp_pa
     np.testing.assert_allclose(probabilities[0], odds / odds.sum(), atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_head_of_a_model_is_that_of_its_encoder_in_every_backend(samples: dict[str, Any], backend: str) -> None:
+    found = samples[backend]
+    np.testing.assert_allclose(found["model's head"], found["head"], atol=1e-6)
+    np.testing.assert_allclose(found["head"], samples["torch"]["head"], atol=1e-5)
+    assert found["digest"] == found["model's digest"] == samples["torch"]["digest"]
+
+
+def test_texts_are_computed_in_the_order_of_their_lengths_and_given_in_their_own(encoder: triclip.Encoder) -> None:
+    texts = ["a cat and a dog", "a", "cat on a mat", "b", "a dog"]
+    shapes = []
+
+    class Spy:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(encoder._engine, name)
+
+        def text_features(self, ids: Any, mask: Any) -> Any:
+            shapes.append(ids.shape)
+            assert mask.sum(axis=1).max() == ids.shape[1]
+            return encoder._engine.text_features(ids, mask)
+
+    vectors = TextEncoder(Spy(), encoder.processor.tokenizer).encode(texts, batch_size=2)
+    assert [rows for rows, _ in shapes] == [2, 2, 1]
+    lengths = [length for _, length in shapes]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] > lengths[-1]
+    for text, vector in zip(texts, vectors, strict=True):
+        np.testing.assert_allclose(vector, encoder.encode_texts(text)[0], atol=1e-6)
+
+
+def test_a_text_has_the_same_vector_when_it_is_padded_to_the_whole_context(encoder: triclip.Encoder) -> None:
+    texts = ["a", "a cat", "a cat and a dog"]
+    whole = encoder.processor.tokenizer(texts, padding="max_length", max_length=CONTEXT, return_tensors="np")
+    padded = encoder._engine.text_features(whole["input_ids"], whole["attention_mask"])
+    unmasked = encoder._engine.text_features(whole["input_ids"], np.ones_like(whole["attention_mask"]))
+    for features in (padded, unmasked):
+        np.testing.assert_allclose(encoder.encode_texts(texts, normalize=False), features, atol=1e-6)
+
+
 def test_a_text_beyond_the_context_is_refused_unless_it_may_be_cut(encoder: triclip.Encoder) -> None:
     texts = ["cat", "a" * 100, "dog", "b" * 60]
     assert encoder.too_long(texts) == [1, 3]
@@ -133,7 +173,7 @@ def test_a_text_beyond_the_context_is_refused_unless_it_may_be_cut(encoder: tric
         encoder.encode_texts(texts)
     cut = encoder.encode_texts(texts, truncate=True)
     np.testing.assert_allclose(cut[1:2], encoder.encode_texts("a" * 60, truncate=True), atol=1e-6)
-    ids, mask = encoder._tokenize(texts, True)
+    ids, mask = encoder.text_encoder.tokenize(texts, True)
     assert ids.shape == mask.shape == (4, CONTEXT)
     assert ids[1, -1] == encoder.config.text_config.eos_token_id
 
@@ -151,6 +191,7 @@ def test_a_text_beyond_the_context_is_refused_unless_it_may_be_cut(encoder: tric
         (lambda e: e.encode_texts("cat", batch_size=0), InputError, "batch_size: expected 1 or more, got 0"),
         (lambda e: e.encode_labels([], "{}"), InputError, "labels: expected at least one"),
         (lambda e: e.encode_labels("cat", []), InputError, "templates: expected at least one"),
+        (lambda e: e.encode_labels("cat", ["{}", "{}"]), InputError, "templates: '{}' is there twice"),
         (lambda e: e.encode_labels("cat", "a photo"), InputError, r"expected \{\} where the label goes"),
         (lambda e: e.logits(np.ones((2, 3)), "cat"), InputError, r"images: expected vectors \[batch, 24\], got shape"),
         (lambda e: e.similarity(np.ones(24), np.zeros((1, 24))), InputError, "texts: .*not all 0"),

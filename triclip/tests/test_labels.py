@@ -1,7 +1,7 @@
 import pytest
 
 from clip_core.errors import InputError
-from triclip.labels import fill_templates, merge_labels, parse_labels
+from triclip.labels import fill_templates, merge_labels, parse_labels, parse_templates
 
 
 def test_a_label_file_has_one_label_per_line() -> None:
@@ -24,9 +24,33 @@ def test_repeated_labels_are_merged_and_named() -> None:
 
 
 def test_templates_are_filled_label_by_label() -> None:
-    assert fill_templates(["a", "b{}"], ["{}", "one {} {x} {}"]) == ["a", "one a {x} a", "b{}", "one b{} {x} b{}"]
+    filled = [["a", "one a {x} a"], ["b{}", "one b{} {x} b{}"]]
+    assert fill_templates(["a", "b{}"], ["{}", "one {} {x} {}"]) == filled
+    assert fill_templates(["b", "a"], {"a": "its {}", "b": ["x", "y {}"]}) == [["x", "y b"], ["its a"]]
 
 
 def test_a_template_without_a_place_is_refused() -> None:
     with pytest.raises(InputError, match=r"template 'a photo': expected \{\}"):
         fill_templates(["cat"], ["a photo"])
+
+
+def test_a_template_file_has_one_template_per_line_or_is_json() -> None:
+    assert parse_templates(b"{}\n# which\n[a {}]\n", "t.txt") == ["{}", "[a {}]"]
+    assert parse_templates('\ufeff["{}", "a {}"]'.encode(), "t.json") == ["{}", "a {}"]
+    assert parse_templates(b'{"cat": ["mew"], "dog": "woof"}', "T.JSON") == {"cat": ["mew"], "dog": "woof"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"{}\na {}", r"t\.json: expected JSON, a list of templates, or an object .*, got "),
+        (b'["\xff"]', "expected JSON"),
+        (b"[" * 100_000, "expected JSON"),
+        (b'{"cat": ["a"], "cat": ["b"]}', "got 'cat' twice"),
+        (b"[]", r"got \[\]\."),
+        (b'"a {}"', r"got 'a \{\}'\."),
+    ],
+)
+def test_a_template_file_that_is_no_such_json_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_templates(content, "t.json")
