@@ -11,7 +11,6 @@ from jax import Array
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
-from clip_core.interpolation import axis_matrix, position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
@@ -25,8 +24,8 @@ from clip_flax.layers import (
     no_weight,
     sizes,
     tensor_input,
-    wide,
 )
+from clip_flax.positions import resampled_positions
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -67,15 +66,7 @@ class VisionEmbeddings(nnx.Module):
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
         side = self.config.patches_per_side
         table = self.position_embedding(jnp.arange(side**2 + 1))  # [token, hidden]
-        if (rows, columns) == (side, side):
-            return table
-        trained = wide(table[1:])  # [trained patch, hidden]
-        if isinstance(rows, int) and isinstance(columns, int):
-            matrix = jnp.asarray(position_matrix(side, rows, columns), trained.dtype)  # [patch, trained patch]
-        else:  # left open by jax.export, so it is computed when the program runs
-            matrix = jnp.kron(axis_matrix(side, rows, jnp), axis_matrix(side, columns, jnp)).astype(trained.dtype)
-        patches = jnp.matmul(matrix, trained, precision=self.precision)  # [patch, hidden]
-        return jnp.concatenate([table[:1], patches.astype(table.dtype)])  # [token, hidden]
+        return resampled_positions(table, side, rows, columns, self.precision)
 
 
 class VisionTransformer(nnx.Module):

@@ -9,8 +9,6 @@ from keras import ops
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
-from clip_core.errors import InputError
-from clip_core.interpolation import position_matrix
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
@@ -26,25 +24,9 @@ from clip_tf.layers import (
     plain_errors,
     sizes,
     tensor_input,
-    wide,
 )
+from clip_tf.positions import resampled_positions
 from clip_tf.weights import TFCLIPPreTrainedModel
-
-
-def interpolation_matrix(patches_per_side: int, rows: int | None, columns: int | None) -> Tensor:
-    """`position_matrix` as a tensor ``[rows * columns, patches_per_side ** 2]``; a constant of graphs.
-
-    Raises:
-        InputError: a graph that leaves the image size open.
-    """
-    with plain_errors():
-        if rows is None or columns is None:
-            raise InputError(
-                "pixel_values: expected a known height and width for interpolate_pos_encoding in a graph, got an open "
-                "one. Give the size in the input signature, or let tf.function trace once per size "
-                "(reduce_retracing=False)."
-            )
-    return ops.convert_to_tensor(position_matrix(patches_per_side, rows, columns), "float32")
 
 
 class VisionEmbeddings(keras.layers.Layer):
@@ -83,13 +65,8 @@ class VisionEmbeddings(keras.layers.Layer):
     def position_table(self, rows: int | None, columns: int | None) -> Tensor:
         """Position embeddings ``[token, hidden]`` of a grid of patches, resampled if it is not the trained one."""
         side = self.config.patches_per_side
-        table = self.position_embedding(ops.arange(side**2 + 1, dtype="int32"))  # [token, hidden]
-        if (rows, columns) == (side, side):
-            return table
-        matrix = interpolation_matrix(side, rows, columns)  # [patch, trained patch]
-        trained = wide(table[1:])  # [trained patch, hidden]
-        patches = ops.cast(ops.matmul(ops.cast(matrix, trained.dtype), trained), table.dtype)  # [patch, hidden]
-        return ops.concatenate([table[:1], patches], axis=0)  # [token, hidden]
+        positions = ops.arange(side**2 + 1, dtype="int32")
+        return resampled_positions(self.position_embedding(positions), side, rows, columns)
 
 
 class VisionTransformer(keras.layers.Layer):

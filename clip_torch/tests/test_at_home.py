@@ -16,7 +16,7 @@ from clip_core.interpolation import position_matrix
 from clip_core.outputs import CLIPOutput
 from clip_core.tests.sizes import DISTINCT
 from clip_torch import CLIPModel, CLIPTextModel, CLIPVisionModelWithProjection
-from clip_torch.vision import exported_matrix
+from clip_torch.positions import exported_matrix
 
 DYNAMIC = torch.export.Dim.DYNAMIC
 

@@ -102,7 +102,7 @@ def resampled(name: str, value: Any) -> Callable[[Seeder], None]:
     def seed(s: Seeder) -> None:
         matrix = clip_core.interpolation.position_matrix
         s.patch.setattr(clip_core.interpolation, name, value)
-        s.patch.setattr(s.vision, "position_matrix", matrix.__wrapped__)
+        s.patch.setattr(s.positions, "position_matrix", matrix.__wrapped__)
 
     return seed
 
@@ -124,7 +124,7 @@ def half_a_pixel_off(size: int, new_size: int) -> Any:
 
 
 def turned_grid(s: Seeder) -> None:
-    s.wrap(s.vision, "position_matrix", lambda original, side, rows, columns: original(side, columns, rows))
+    s.wrap(s.positions, "position_matrix", lambda original, side, rows, columns: original(side, columns, rows))
 
 
 def resampled_in_its_dtype(s: Seeder) -> None:
@@ -141,4 +141,4 @@ def resampled_in_its_dtype(s: Seeder) -> None:
 
     s.wrap(s.vision.VisionEmbeddings, "position_table", table)
     name = "position_matrix" if s.backend == "flax" else "interpolation_matrix"
-    s.patch.setattr(s.vision, name, lambda *sizes: matrix(clip_core.interpolation.position_matrix, *sizes[-3:]))
+    s.patch.setattr(s.positions, name, lambda *sizes: matrix(clip_core.interpolation.position_matrix, *sizes[-3:]))

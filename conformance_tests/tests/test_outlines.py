@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("__init__", "layers", "text", "vision", "model", "weights")
+FILES = ("__init__", "layers", "positions", "text", "vision", "model", "weights")
 PREFIX = {"clip_torch": "", "clip_tf": "TF", "clip_flax": "Flax"}
 CALLS = ("forward", "call", "__call__")
 
@@ -26,6 +26,7 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_flax", "keyword", "_do_init"): "as in transformers' Flax models",
     ("clip_flax", "keyword", "mesh"): "of JAX's devices",
     ("clip_flax", "keyword", "sharding"): "over the mesh",
+    ("clip_flax", "position", "precision"): "of the product that resamples; as the keyword",
     ("clip_flax", "keyword", "precision"): "JAX has a precision per product; the others one switch for the process",
     (
         "clip_torch",
@@ -58,8 +59,8 @@ OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
     },
 }
 TORCH_ALONE = {  # what neither of the others has: name -> reason
-    "vision.exported_matrix": "the others' exports hold the matrix, or compute it without an operator",
-    "vision.is_exporting": "of exported_matrix",
+    "positions.exported_matrix": "the others' exports hold the matrix, or compute it without an operator",
+    "positions.is_exporting": "of exported_matrix",
     "weights.CLIPPreTrainedModel.check_replicas": "only FSDP2 leaves scalars whole and their gradients apart",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
@@ -88,7 +89,7 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
     "clip_flax": {
         **TORCH_ALONE,
         "model.gathered": "jax.lax.all_gather",
-        "vision.interpolation_matrix": "a NumPy array is a constant of a trace",
+        "positions.interpolation_matrix": "a NumPy array is a constant of a trace",
         "weights.to_tensor": "jnp.asarray",
         "weights.torch_dtype": "is jax_dtype",
     },
