@@ -24,6 +24,7 @@ from clip_core.checkpoint.directory import (
     common_dtype,
     drawn_classifier,
     layout_of,
+    lazy_weights,
     load_checkpoint,
     save_checkpoint,
 )
@@ -36,6 +37,7 @@ from clip_core.initialization import draw_weight
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
 from clip_core.members import ModelMembers
+from clip_core.positions import NewSizes
 from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.schemes import Scheme
 from clip_core.weights import (
@@ -223,8 +225,9 @@ class PretrainedModel(ModelMembers, Publishable):
                 classifier; ``mismatched_keys`` and ``error_msgs`` are empty, for what they would hold is an error.
             keywords: where to look for the checkpoint (`clip_core.loading_options.Location`), which of its weights are
                 read (`clip_core.checkpoint.weight_files.WeightChoice`), fields of the configuration that shall have
-                other values (`CLIPConfig.changed`), and those of the backend (`built`). What else transformers takes is
-                listed in `clip_core.loading_options`.
+                other values (`CLIPConfig.changed`), sizes that its position embeddings shall fit, ``image_size`` and
+                ``max_position_embeddings`` (`clip_core.positions.NewSizes`), and those of the backend (`built`). What
+                else transformers takes is listed in `clip_core.loading_options`.
 
         Raises:
             CheckpointNotFoundError, CheckpointFormatError, ConfigError: the checkpoint is not there or broken.
@@ -232,11 +235,14 @@ class PretrainedModel(ModelMembers, Publishable):
             WeightMismatchError: the weights are not those of the configuration.
             InputTypeError, InputError: a keyword that is unknown, or that has no meaning here.
         """
-        fields, backend = cls.fields_of_config(), cls.keywords_of_backend()
-        call, own = f"{cls.__name__}.from_pretrained", (*fields, *backend, "torch_dtype")
+        sized = NewSizes.keywords(cls.config_class)
+        fields = tuple(name for name in cls.fields_of_config() if name not in sized)
+        backend = cls.keywords_of_backend()
+        call, own = f"{cls.__name__}.from_pretrained", (*fields, *sized, *backend, "torch_dtype")
         given = sort_keywords(call, name_or_path, keywords, own, cls.config_class.keyword_hints())
         changes = {name: given.own[name] for name in fields if name in given.own}
         options = {name: given.own[name] for name in backend if name in given.own}
+        sizes = NewSizes(**{name: given.own[name] for name in sized if name in given.own})
         dtype = one_dtype(call, dtype, given.own.get("torch_dtype"))
         if isinstance(config, str | PathLike):
             config = cls.config_class.from_directory(given.location.directory(config))
@@ -253,7 +259,8 @@ class PretrainedModel(ModelMembers, Publishable):
             layout = layout_of(weights)
             names = match_weights(cls.specs_of(config), layout, f"{call}(state_dict=)")
             dtype = common_dtype(layout) if str(dtype) == "auto" else dtype
-            model = cls.built(config, dtype, weights, **options)
+            loaded = sizes.applied(LoadedCheckpoint(config, lazy_weights(weights, names)))
+            model = cls.built(loaded.config, dtype, loaded.weights, **options)
             unused, missing = sorted(set(layout) - set(names.values())), list(new)
         else:
             directory = given.location.directory(given.name, "weights", given.choice)
@@ -267,7 +274,7 @@ class PretrainedModel(ModelMembers, Publishable):
                 changes=changes,
                 choice=given.choice,
             )
-            model, unused = cls.of_checkpoint(loaded, dtype, **options), list(loaded.unused)
+            model, unused = cls.of_checkpoint(sizes.applied(loaded), dtype, **options), list(loaded.unused)
             missing = list(loaded.new)
         if missing:
             warnings.warn(f"{call}: {', '.join(missing)} are new, drawn with seed 0. Train them.", stacklevel=2)

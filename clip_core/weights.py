@@ -274,17 +274,22 @@ def match_weights(specs: tuple[WeightSpec, ...], stored: Layout, source: str) ->
             problems.append(f"+ {shown} {list(shape)}: {dtype.name}; {expected} {kinds}, not quantised")
     if problems:
         what = f"{source}: the weights are not those of the configuration"
-        raise WeightMismatchError(mismatch_message(problems, what, _advice(wanted, found)))
+        raise WeightMismatchError(mismatch_message(problems, what, _advice(wanted, found, problems)))
     return {name: found[name] for name in wanted}
 
 
-def _advice(wanted: Iterable[str], found: Iterable[str]) -> str:
+def _advice(wanted: Iterable[str], found: Iterable[str], problems: Iterable[str]) -> str:
     """What to do about weights that are not the wanted ones."""
     ends = tuple(f".{name}" for name in wanted)
     if set(wanted) - set(found) == {"classifier.weight", "classifier.bias"}:
         return "A CLIP without a classifier gets a new one, to be trained, where its labels are said: num_labels=10."
     if set(wanted).isdisjoint(found) and any(name.endswith(ends) for name in found):
         return "They are wrapped in something else: `triclip convert` takes them out."
+    if all("position" in problem for problem in problems):
+        return (
+            "Use the config.json that belongs to these weights. To resample their positions, pass image_size= or "
+            "max_position_embeddings= to from_pretrained."
+        )
     return "Use the config.json that belongs to these weights."
 
 

@@ -44,8 +44,8 @@ class Adapter(Protocol):
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
         """A model in evaluation mode, with these weights, or with seeded initial ones (``None``)."""
 
-    def load(self, kind: str, directory: Path, *, dtype: str | None = None) -> Any:
-        """A model in evaluation mode from a checkpoint directory."""
+    def load(self, kind: str, directory: Path, *, dtype: str | None = None, **sizes: Any) -> Any:
+        """A model in evaluation mode from a checkpoint directory, for the sizes of `clip_core.positions.NewSizes`."""
 
     def save(self, model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:
         """Writes a checkpoint directory."""

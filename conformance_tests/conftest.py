@@ -33,6 +33,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "gradients": ("loss",),
     "step": ("gradients",),
     "round_trip": ("names",),
+    "positions": ("round_trip", "towers"),
     "compiled": ("logits",),
     "dtypes": ("logits",),
     "traps": ("logits", "hidden_states"),

@@ -70,6 +70,14 @@ class LazyWeights(Mapping[str, NDArray[Any]]):
         return len(self._tensors)
 
 
+def lazy_weights(weights: Mapping[str, Any], names: Mapping[str, str]) -> LazyWeights:
+    """Weights in memory, which `layout_of` has passed, under other names: from new name to name."""
+    found = {new: weights[name] for new, name in names.items()}
+    return LazyWeights(
+        {new: Tensor(value.dtype, tuple(value.shape), partial(np.asarray, value)) for new, value in found.items()}
+    )
+
+
 def layout_of(weights: Mapping[str, Any]) -> Layout:
     """Dtype and shape of weights in memory or in a checkpoint.
 

@@ -30,9 +30,9 @@ def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights)
 
 
-def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+def load(kind: str, directory: Path, *, dtype: str | None = None, **sizes: Any) -> Any:
     """A model in evaluation mode from a checkpoint directory."""
-    return model_class(kind).from_pretrained(directory, dtype=dtype)
+    return model_class(kind).from_pretrained(directory, dtype=dtype, **sizes)
 
 
 def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:

@@ -31,9 +31,9 @@ def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights)
 
 
-def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+def load(kind: str, directory: Path, *, dtype: str | None = None, **sizes: Any) -> Any:
     """A model from a checkpoint directory."""
-    return model_class(kind).from_pretrained(directory, dtype=dtype)
+    return model_class(kind).from_pretrained(directory, dtype=dtype, **sizes)
 
 
 def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:

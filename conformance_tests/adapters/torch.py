@@ -35,9 +35,9 @@ def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float
     return model_class(kind)(config, seed=seed, dtype=dtype, weights=weights).eval().to(DEVICE)
 
 
-def load(kind: str, directory: Path, *, dtype: str | None = None) -> Any:
+def load(kind: str, directory: Path, *, dtype: str | None = None, **sizes: Any) -> Any:
     """A model in evaluation mode from a checkpoint directory."""
-    return model_class(kind).from_pretrained(directory, dtype=dtype).to(DEVICE)
+    return model_class(kind).from_pretrained(directory, dtype=dtype, **sizes).to(DEVICE)
 
 
 def save(model: Any, directory: Path, *, max_shard_size: int | str = "5GB") -> None:

@@ -19,6 +19,7 @@ from clip_core.checks import check_pair_counts, check_pixel_input, check_text_in
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, CLIPTextModelOutput, CLIPVisionModelOutput
+from clip_core.positions import NewSizes
 from conformance_tests import oracle, oracle_layers
 from conformance_tests.adapter import CLASSES, Arrays
 from conformance_tests.oracle import Oracle
@@ -59,9 +60,10 @@ def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float
     return Model(kind, config, {name: np.array(value, np.dtype(dtype)) for name, value in weights.items()})
 
 
-def load(kind: str, directory: Path, *, dtype: str | None = None) -> Model:
+def load(kind: str, directory: Path, *, dtype: str | None = None, **sizes: Any) -> Model:
     """A model from a checkpoint directory."""
-    loaded = load_checkpoint(directory, CONFIGS[kind.split("_")[0]], projection=kind not in ("text", "vision"))
+    stored = load_checkpoint(directory, CONFIGS[kind.split("_")[0]], projection=kind not in ("text", "vision"))
+    loaded = NewSizes(**sizes).applied(stored)
     return build(kind, loaded.config, dict(loaded.weights), dtype=loaded.dtype if dtype == "auto" else "float32")
 
 

@@ -26,13 +26,13 @@ from weights_convert.containers.shards import WeightFiles
 from weights_convert.format import Format
 from weights_convert.formats.hf_torch import write_tensors
 from weights_convert.formats.open_clip_config import MALFORMED, OPEN_CLIP_CONFIG, VISION_DEFAULTS, describe
-from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI
+from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI, folded_positions
 from weights_convert.model import Files, Model, full_config, json_text
 
 _OWN_TEXT_TOWER = "text."
 
 
-def _plain_names(container: Container) -> dict[str, Tensor]:
+def _plain_names(container: Container) -> Mapping[str, Tensor]:
     """The names without what custom text towers put in front."""
     found: dict[str, Tensor] = {}
     for name, tensor in container.tensors.items():
@@ -40,7 +40,7 @@ def _plain_names(container: Container) -> dict[str, Tensor]:
         if plain in found:
             raise CheckpointFormatError(f"{container.path}: names {plain[:100]!r} twice, with and without 'text.'.")
         found[plain] = tensor
-    return found
+    return folded_positions(container.path, found)
 
 
 def _is_own(container: Container) -> bool:

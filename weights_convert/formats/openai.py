@@ -1,7 +1,8 @@
 """OpenAI's ``.pt`` files: TorchScript archives, as they were published, and plain state dicts, which are read only.
 
 ``clip.load`` infers the model from the weights: heads of 64, quick_gelu, an MLP four times as wide, square images of
-whole patches. A model that is not like that would compute wrong numbers there, so it is refused. What is written is a
+whole patches. A model that is not like that would compute wrong numbers there, so it is refused. LongCLIP's files are
+such state dicts with a second table of text positions, which is folded into the first. What is written is a
 TorchScript archive, since ``clip.load`` of openai-clip 1.0.1 takes nothing else: it reads a state dict from the end of
 the file, where its first attempt left off.
 """
@@ -11,9 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from clip_core.checkpoint.tensors import Tensor
+import numpy as np
+
+from clip_core.checkpoint.tensors import Array, Tensor
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputError
+from clip_core.errors import CheckpointFormatError, InputError
+from clip_core.interpolation import LONGCLIP_KEPT
 from clip_core.schemes import OPENAI_PROJECTION, TORCH
 from weights_convert.companions import HUGGING_FACE_CONFIG, hugging_face_company
 from weights_convert.containers.opened import Container
@@ -25,6 +29,7 @@ from weights_convert.model import Model, full_config, pools_at_largest_id
 from weights_convert.names import LAYER, Names, Place
 
 HEAD_DIM = 64
+_POSITIONS, _SECOND_POSITIONS = "positional_embedding", "positional_embedding_res"
 _TEXT_BLOCK, _VISION_BLOCK = f"transformer.resblocks.{LAYER}", f"visual.transformer.resblocks.{LAYER}"
 _FUSED = ("q_proj", "k_proj", "v_proj")  # the rows of in_proj, in this order
 NAMES = Names(
@@ -67,6 +72,30 @@ IMPLIED = (  # TorchScript stores attributes as tensors
     Implied("transformer.*attn_mask", is_causal),
     Implied("visual.*attn_mask", is_no_mask),
 )
+
+
+def folded_positions(path: Path, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors with one table of text positions, where LongCLIP keeps two.
+
+    It adds the first 20 rows of one and all later rows of the other, and never looks at the rest.
+    """
+    if _SECOND_POSITIONS not in tensors or _POSITIONS not in tensors:
+        return tensors
+    first, second = tensors[_POSITIONS], tensors[_SECOND_POSITIONS]
+    if first.shape != second.shape or first.dtype != second.dtype or first.shape[0] <= LONGCLIP_KEPT:
+        raise CheckpointFormatError(
+            f"{path}: expected {_POSITIONS!r} and {_SECOND_POSITIONS!r} of one shape and dtype, as LongCLIP has them, "
+            f"got {list(first.shape)} {first.dtype.name} and {list(second.shape)} {second.dtype.name}."
+        )
+    kept = slice(LONGCLIP_KEPT)
+
+    def read() -> Array:
+        table = np.array(second.read())
+        table[kept] = first.read()[kept]
+        return table
+
+    others = {name: tensor for name, tensor in tensors.items() if name != _SECOND_POSITIONS}
+    return {**others, _POSITIONS: Tensor(first.dtype, first.shape, read, fresh=True)}
 
 
 def _is_own(container: Container) -> bool:
@@ -114,6 +143,7 @@ OPENAI = Format(
     title="OpenAI",
     containers=("torchscript", "torch"),
     names=NAMES,
+    plain_names=lambda container: folded_positions(container.path, container.tensors),
     implied=IMPLIED,
     is_own=_is_own,
     config=OPEN_CLIP_CONFIG,  # a config.json beside a file of any name can be of anything
