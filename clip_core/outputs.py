@@ -78,22 +78,18 @@ class ModelOutput:
 def _new(cls: Any, *values: Any, **named: Any) -> Any:
     """One value per field, by position or by name; or, as generic code rebuilds lists and tuples, one iterable of them.
 
-    Of a class with one field, whose value is never nested, one value may be either: an iterator or a sequence of one
-    holds the value.
+    Of a class with one field one value is that field's, as frameworks rebuild trees with any leaves, unless it is an
+    iterator, which no leaf is.
 
     Raises:
         TypeError: another number of values, or other names.
     """
-    if len(values) == 1 and not named and (len(cls._fields) > 1 or _holds_one(values[0])):
+    if len(values) == 1 and not named and (len(cls._fields) > 1 or isinstance(values[0], Iterator)):
         values = tuple(values[0])
     rest = cls._fields[len(values) :]
     if len(values) > len(cls._fields) or set(named) != set(rest):
         raise TypeError(f"{cls.__name__}: expected values for {', '.join(cls._fields)}, got {len(values)} {[*named]}.")
     return tuple.__new__(cls, (*values, *(named[name] for name in rest)))
-
-
-def _holds_one(value: Any) -> bool:
-    return isinstance(value, Iterator) or (isinstance(value, list | tuple) and len(value) == 1)
 
 
 def _rebuild(kind: str, present: tuple[str, ...], values: tuple[Any, ...]) -> Any:

@@ -54,7 +54,7 @@ Weights: TypeAlias = Mapping[str, NDArray[Any]]
 
 
 class PretrainedModel(ModelMembers, Publishable):
-    """Base of the five models of every backend, beside the framework's own base class."""
+    """Base of the models of every backend, beside the framework's own base class."""
 
     config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
     architecture: ClassVar[str]

@@ -283,6 +283,8 @@ def _advice(wanted: Iterable[str], found: Iterable[str], problems: Iterable[str]
     ends = tuple(f".{name}" for name in wanted)
     if set(wanted) - set(found) == {"classifier.weight", "classifier.bias"}:
         return "A CLIP without a classifier gets a new one, to be trained, where its labels are said: num_labels=10."
+    if all(problem[2:].startswith("classifier.") for problem in problems):
+        return "It has other labels. For a new classifier pass state_dict= without classifier.weight, classifier.bias."
     if set(wanted).isdisjoint(found) and any(name.endswith(ends) for name in found):
         return "They are wrapped in something else: `triclip convert` takes them out."
     if all("position" in problem for problem in problems):

@@ -10,6 +10,7 @@ except ModuleNotFoundError as error:
         raise
     raise MissingExtraError(error.name, "flax", "clip_flax") from None
 
+from clip_flax.classification import FlaxCLIPForImageClassification, classification_loss
 from clip_flax.linen import (
     FlaxCLIPModule,
     FlaxCLIPTextModelWithProjectionModule,
@@ -23,6 +24,7 @@ from clip_flax.vision import FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProject
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 __all__ = [
+    "FlaxCLIPForImageClassification",
     "FlaxCLIPModel",
     "FlaxCLIPModule",
     "FlaxCLIPPreTrainedModel",
@@ -36,5 +38,6 @@ __all__ = [
     "FlaxCLIPVisionModelWithProjectionModule",
     "FlaxCLIPVisionModule",
     "FlaxCLIPVisionPreTrainedModel",
+    "classification_loss",
     "contrastive_loss",
 ]

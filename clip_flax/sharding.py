@@ -27,6 +27,7 @@ _IN_OUT = {
     "text_projection": ("hidden", "embed"),
     "visual_projection": ("hidden", "embed"),
     "patch_embedding": (None, "hidden"),
+    "classifier": ("hidden", None),
 }
 """Input and output axis of layers by their names."""
 

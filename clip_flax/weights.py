@@ -75,7 +75,7 @@ def jax_precision(precision: Any) -> jax.lax.Precision | None:
 
 
 class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
-    """Base of the five models; their parameters are a tree, too.
+    """Base of the models; their parameters are a tree, too.
 
     Args:
         config: of the model; of the class ``config_class``.

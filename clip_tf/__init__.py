@@ -21,6 +21,7 @@ if keras.backend.backend() not in ("tensorflow", "jax", "torch"):
     )
 
 import clip_tf.batches  # noqa: F401 - registers what the processor returns
+from clip_tf.classification import TFCLIPForImageClassification, classification_loss
 from clip_tf.model import TFCLIPModel, contrastive_loss
 from clip_tf.objectives import InBatchRecall, ScaleLimit
 from clip_tf.text import TFCLIPTextModel, TFCLIPTextModelWithProjection
@@ -29,10 +30,12 @@ from clip_tf.vision import TFCLIPVisionModel, TFCLIPVisionModelWithProjection
 __all__ = [
     "InBatchRecall",
     "ScaleLimit",
+    "TFCLIPForImageClassification",
     "TFCLIPModel",
     "TFCLIPTextModel",
     "TFCLIPTextModelWithProjection",
     "TFCLIPVisionModel",
     "TFCLIPVisionModelWithProjection",
+    "classification_loss",
     "contrastive_loss",
 ]

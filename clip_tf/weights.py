@@ -78,7 +78,7 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, keras.Model):
-    """Base of the five models.
+    """Base of the models.
 
     `fit`, `evaluate`, `predict` and their ``_on_batch`` forms are those of every Keras model. Texts that they are given
     as arrays or as tensors in host memory are checked as a call checks them, once, before the first batch. Values that

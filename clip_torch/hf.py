@@ -1,4 +1,4 @@
-"""The five models as models of transformers: for code that asks ``isinstance``. Needs transformers, 4.57 or 5.
+"""The models as models of transformers: for code that asks ``isinstance``. Needs transformers, 4.57 or 5.
 
 They compute with the layers of `clip_torch`, and load and save as its models do: by the same names, all weights or an
 error. Beside that they are subclasses of transformers' classes of the same names, with its configurations and outputs,
@@ -44,6 +44,7 @@ from transformers.models.clip import modeling_clip
 
 __all__ = [
     "CLIPConfig",
+    "CLIPForImageClassification",
     "CLIPImageProcessor",
     "CLIPModel",
     "CLIPProcessor",
@@ -69,7 +70,7 @@ def _their_output(output: Any) -> Any:
 
 
 class _OverOurs:
-    """What the five have in common. It comes before transformers' class, whose layers are not made."""
+    """What they have in common. It comes before transformers' class, whose layers are not made."""
 
     own: ClassVar[type[CLIPPreTrainedModel]]
     """The model of `clip_torch` that computes."""
@@ -232,6 +233,12 @@ class CLIPVisionModelWithProjection(_OverOurs, transformers.CLIPVisionModelWithP
     """`clip_torch.CLIPVisionModelWithProjection` as a model of transformers."""
 
     own = clip_torch.CLIPVisionModelWithProjection
+
+
+class CLIPForImageClassification(_OverOurs, transformers.CLIPForImageClassification):
+    """`clip_torch.CLIPForImageClassification` as a model of transformers."""
+
+    own = clip_torch.CLIPForImageClassification
 
 
 class CLIPModel(_OverOurs, transformers.CLIPModel):

@@ -80,7 +80,7 @@ def device_of(device_map: Any) -> torch.device:
 
 
 class CLIPPreTrainedModel(PretrainedModel, nn.Module):
-    """Base of the five models.
+    """Base of the models.
 
     Args:
         config: of the model; of the class ``config_class``.

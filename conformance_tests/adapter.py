@@ -3,7 +3,8 @@
 An adapter is a module with the functions of `Adapter`. Those of this project are in ``conformance_tests.adapters``; any
 other module can be named: ``pytest conformance_tests --backend package.module``.
 
-Models are made by ``kind``: ``"model"``, ``"text"``, ``"text_projection"``, ``"vision"``, ``"vision_projection"``.
+Models are made by ``kind``: ``"model"``, ``"text"``, ``"text_projection"``, ``"vision"``, ``"vision_projection"``,
+``"classification"``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ CLASSES = {
     "text_projection": "CLIPTextModelWithProjection",
     "vision": "CLIPVisionModel",
     "vision_projection": "CLIPVisionModelWithProjection",
+    "classification": "CLIPForImageClassification",
 }
+KINDS = tuple(kind for kind in CLASSES if kind != "classification")
+"""The models that a checkpoint of the full model is read by."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -38,7 +42,8 @@ class Adapter(Protocol):
 
     A module may also say ``ON_DEVICE = True``: its tensors do not lie in host memory, so that their values are not
     checked, and what means nothing is to be NaN instead of an error. With ``REFUSES_PARTS = True`` `global_loss` is to
-    be an error: the backend has no loss over replicas.
+    be an error: the backend has no loss over replicas. With ``WITHOUT_CLASSIFIER = True`` it has no image classifier,
+    and that rung is not climbed.
     """
 
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
@@ -60,7 +65,10 @@ class Adapter(Protocol):
         """The values of a tensor."""
 
     def gradients(self, model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
-        """The gradient of the model's own loss by every weight; zeros where none arrives."""
+        """The gradient of the model's own loss by every weight; zeros where none arrives.
+
+        The loss is that of ``return_loss=True``; of a classifier that of the ``labels`` among the inputs.
+        """
 
     def step(self, model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
         """The weights after one step of the framework's own ``"sgd"`` or ``"adam"`` on the model's own loss."""
@@ -125,13 +133,19 @@ def flat(output: Any, to_array: Callable[[Any], NDArray[Any]], name: str = "") -
     return {k: v for key, value in children.items() for k, v in flat(value, to_array, f"{prefix}{key}").items()}
 
 
+def loss_of(inputs: Arrays) -> dict[str, bool]:
+    """What a model is told besides its inputs, so that it computes its loss; a classifier does for ``labels``."""
+    return {} if "labels" in inputs else {"return_loss": True}
+
+
 def specs_of(kind: str, config: CLIPConfig) -> tuple[WeightSpec, ...]:
     """The weight table of a kind of model, from the configuration of the full model."""
-    return weight_specs(config_of(kind, config), projection=kind not in ("text", "vision"))
+    is_classifier = kind == "classification"
+    return weight_specs(config_of(kind, config), projection=kind not in ("text", "vision"), classifier=is_classifier)
 
 
 def config_of(kind: str, config: CLIPConfig) -> Any:
     """The configuration with which a kind of model is made."""
-    if kind == "model":
+    if kind in ("model", "classification"):
         return config
     return config.text_config if kind.startswith("text") else config.vision_config

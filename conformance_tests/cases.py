@@ -145,6 +145,13 @@ def random_weights(config: CLIPConfig, seed: int) -> dict[str, NDArray[Any]]:
     return {spec.name: _random(spec, generator) for spec in weight_specs(config)}
 
 
+def labelled(case: Case, labels: int) -> tuple[CLIPConfig, dict[str, NDArray[np.float32]]]:
+    """Configuration and weights of a classifier with the vision tower of the case."""
+    config, generator = case.config.changed({"num_labels": labels}), np.random.default_rng(labels)
+    specs = weight_specs(config, classifier=True)
+    return config, {spec.name: case.weights.get(spec.name, _random(spec, generator)) for spec in specs}
+
+
 def _random(spec: WeightSpec, generator: np.random.Generator) -> NDArray[Any]:
     if spec.kind == "scalar":
         return np.array(LOGIT_SCALE, np.float32)

@@ -26,6 +26,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "layers": ("shapes",),
     "blocks": ("layers",),
     "towers": ("blocks",),
+    "classification": ("towers",),
     "hidden_states": ("towers",),
     "logits": ("towers",),
     "loss": ("logits",),

@@ -23,6 +23,7 @@ SECTIONS = {
         "CLIPTextModelOutput",
         "CLIPVisionModelOutput",
         "CLIPOutput",
+        "ImageClassifierOutput",
     ),
     "clip_core.pretrained": ("PretrainedModel",),
     "clip_torch": (),

@@ -15,7 +15,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 import clip_flax
-from conformance_tests.adapter import CLASSES, Arrays, converted, part
+from conformance_tests.adapter import CLASSES, Arrays, converted, loss_of, part
 
 ON_DEVICE = jax.default_backend() != "cpu"
 
@@ -73,7 +73,7 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
 @partial(nnx.jit, static_argnames="interpolated")
 def _loss_gradients(model: Any, inputs: dict[str, Any], interpolated: bool) -> Any:
     def loss(model: Any) -> Any:
-        return model(**inputs, return_loss=True, interpolate_pos_encoding=interpolated).loss
+        return model(**inputs, **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
 
     return nnx.grad(loss)(model)
 

@@ -65,6 +65,8 @@ def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = Fa
     found = on.gradients(differentiated, inputs, interpolate_pos_encoding)
     for variable, gradient in zip(differentiated.trainable_variables, found, strict=True):
         variable.assign(gradient)
+    for variable in differentiated.non_trainable_variables:
+        variable.assign(ops.zeros_like(variable))
     return weights(differentiated)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import clip_torch
 from clip_torch.weights import to_array as to_array  # a function of adapters
 from clip_torch.weights import to_tensor
-from conformance_tests.adapter import CLASSES, Arrays, converted, part
+from conformance_tests.adapter import CLASSES, Arrays, converted, loss_of, part
 
 torch.backends.cuda.matmul.allow_tf32 = False
 torch.backends.cudnn.allow_tf32 = False
@@ -83,7 +83,7 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
 
 
 def _loss(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:
-    return model(**converted(inputs, on_device), return_loss=True, interpolate_pos_encoding=interpolated).loss
+    return model(**converted(inputs, on_device), **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
 
 
 def global_loss(model: Any, inputs: Arrays) -> NDArray[Any]:

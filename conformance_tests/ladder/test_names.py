@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clip_core.initialization import draw_weights
-from conformance_tests.adapter import CLASSES, config_of, specs_of
+from conformance_tests.adapter import KINDS, config_of, specs_of
 from conformance_tests.cases import full_inputs, named_case
 from conformance_tests.comparison import equal
 
@@ -21,13 +21,13 @@ def test_names_and_shapes_are_those_of_the_field(backend):
     assert got == GOLDEN.read_text().splitlines()
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_model_holds_the_weights_that_it_was_given(backend, base, kind):
     given = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
     equal(kind, backend.weights(backend.build(kind, config_of(kind, base.config), given)), given)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_seed_gives_the_initial_weights_of_the_core(backend, base, kind):
     config = config_of(kind, base.config)
     drawn = dict(draw_weights(config, seed=3, projection=kind not in ("text", "vision")))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from conformance_tests.adapter import CLASSES, config_of, specs_of
+from conformance_tests.adapter import KINDS, config_of, specs_of
 from conformance_tests.cases import text_inputs
 from conformance_tests.comparison import equal
 
@@ -28,14 +28,14 @@ def test_loaded_in_float32(backend, base, tmp_path):
     equal("loaded", backend.weights(backend.load("model", tmp_path)), widened)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_class_reads_its_part_of_a_full_checkpoint(backend, base, tmp_path, kind):
     backend.save(backend.build("model", base.config, base.weights), tmp_path)
     expected = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
     equal(kind, backend.weights(backend.load(kind, tmp_path)), expected)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_class_saves_and_loads_itself(backend, base, tmp_path, kind):
     given = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
     backend.save(backend.build(kind, config_of(kind, base.config), given), tmp_path)

@@ -7,6 +7,7 @@ those that need a framework's own words name their backend.
 from __future__ import annotations
 
 import clip_core.outputs
+from conformance_tests.meta import mistakes_of_classifiers as classifiers
 from conformance_tests.meta import mistakes_of_embeddings as embeddings
 from conformance_tests.meta import mistakes_of_layers as layers
 from conformance_tests.meta import mistakes_of_models as models
@@ -88,6 +89,13 @@ DEFECTS = {
         "test_towers::test_interpolation", embeddings.resampled("_cubic_weights", embeddings.bilinear)
     ),
     "rows and columns of a resampled grid swapped": Defect("test_towers::test_interpolation", embeddings.turned_grid),
+    "class token among the patches": Defect(
+        "test_classification::test_logits", classifiers.tokens(classifiers.with_class_token)
+    ),
+    "patches normalised": Defect(
+        "test_classification::test_logits", classifiers.tokens(lambda tower, states: tower.post_layernorm(states))
+    ),
+    "image without a label counted": Defect("test_classification::test_loss", classifiers.left_out_is_first),
     "logit scale not exponentiated": Defect("test_logits::test_logits", models.scale(lambda s, logarithm: logarithm)),
     "logit scale at most 100": Defect("test_gradients::test_gradients", models.clamped_scale),
     "embeddings not normalised": Defect(

@@ -25,6 +25,7 @@ from conformance_tests.adapter import CLASSES, Arrays
 from conformance_tests.oracle import Oracle
 from conformance_tests.oracle_layers import Weights
 
+WITHOUT_CLASSIFIER = True
 CONFIGS = {"model": CLIPConfig, "text": CLIPTextConfig, "vision": CLIPVisionConfig}
 
 

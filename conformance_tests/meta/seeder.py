@@ -23,7 +23,7 @@ class Seeder:
     def __init__(self, backend: str, patch: pytest.MonkeyPatch) -> None:
         self.backend = backend
         self.patch = patch
-        names = ("layers", "positions", "text", "vision", "model", "weights")
+        names = ("layers", "positions", "text", "vision", "model", "classification", "weights")
         self.modules = {name: import_module(f"clip_{backend}.{name}") for name in names}
         if backend == "flax":  # programs that were compiled before there was a mistake
             self.patch.setattr(import_module("clip_flax.compilation"), "_program", lambda *_: None)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("__init__", "layers", "positions", "text", "vision", "model", "weights")
+FILES = ("__init__", "classification", "layers", "positions", "text", "vision", "model", "weights")
 PREFIX = {"clip_torch": "", "clip_tf": "TF", "clip_flax": "Flax"}
 CALLS = ("forward", "call", "__call__")
 
@@ -101,6 +101,12 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "layers.sizes": "of symbolic inputs",
         "layers.plain_errors": "Keras would wrap them",
         "layers.checkpoint": "torch has it in the library",
+        "classification.CLIPForImageClassification.compile": "losses and metrics of the logits",
+        "classification.CLIPForImageClassification.compile_from_config": ".keras files of compiled models",
+        "classification.CLIPForImageClassification.check_data": "labels are checked before they go into compiled code",
+        "classification.CLIPForImageClassification.compute_loss": "fit trains with the model's own loss",
+        "classification.check_losses": "of compile",
+        "classification.cross_entropy": "torch has it in the library",
         "model.CLIPModel.predict": "Keras puts batches together; logits compare all",
         "model.CLIPModel.compile": "refuses a loss of no output, which would have no effect",
         "model.CLIPModel.compile_from_config": ".keras files of compiled models",
@@ -124,6 +130,7 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "weights.CLIPPreTrainedModel.from_config": ".keras files",
     },
     "clip_flax": {
+        "classification.cross_entropy": "torch has it in the library",
         "text.CLIPTextPreTrainedModel": "a documented class of the Flax models",
         "vision.CLIPVisionPreTrainedModel": "a documented class of the Flax models",
         "weights.CLIPPreTrainedModel.to_array": "nnx.tabulate breaks static methods",

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import keras
 
-from conformance_tests.adapter import Arrays, converted
+from conformance_tests.adapter import Arrays, converted, loss_of
 
 jax.config.update("jax_num_cpu_devices", 2)  # for a batch that is spread
 jax.config.update("jax_default_matmul_precision", "highest")  # on GPUs it is lower, which Keras leaves to JAX
@@ -34,7 +34,7 @@ def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
     tensors = converted(inputs, to_tensor)
 
     def loss(values: list[Any]) -> Any:
-        return _call(model, values, tensors, return_loss=True, interpolate_pos_encoding=interpolated).loss
+        return _call(model, values, tensors, **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
 
     found: list[Any] = jax.jit(jax.grad(loss))(_values(model))
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from conformance_tests.adapter import Arrays, converted
+from conformance_tests.adapter import Arrays, converted, loss_of
 
 tf.config.experimental.enable_tensor_float_32_execution(False)
 tf.config.set_logical_device_configuration(
@@ -25,7 +25,7 @@ def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
     values = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
         tensors = converted(inputs, to_tensor)
-        loss = model(**tensors, return_loss=True, interpolate_pos_encoding=interpolated).loss
+        loss = model(**tensors, **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
     found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from keras import ops
 
-from conformance_tests.adapter import Arrays, converted
+from conformance_tests.adapter import Arrays, converted, loss_of
 
 ON_DEVICE = torch.cuda.is_available()  # where Keras then computes
 to_tensor = ops.convert_to_tensor  # bfloat16 of NumPy too
@@ -18,7 +18,7 @@ to_tensor = ops.convert_to_tensor  # bfloat16 of NumPy too
 def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
     """The gradient of the loss by every trainable variable, with ``backward``."""
     model.zero_grad()
-    model(**converted(inputs, to_tensor), return_loss=True, interpolate_pos_encoding=interpolated).loss.backward()
+    model(**converted(inputs, to_tensor), **loss_of(inputs), interpolate_pos_encoding=interpolated).loss.backward()
     values = [variable.value for variable in model.trainable_variables]
     return [torch.zeros_like(value) if value.grad is None else value.grad for value in values]
 
