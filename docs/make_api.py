@@ -29,6 +29,7 @@ SECTIONS = {
     "clip_torch": (),
     "clip_torch.hf": (),
     "clip_tf": (),
+    "clip_tf.in_graph": (),
     "clip_flax": (),
     "weights_convert": (),
     "conformance_tests.adapter": ("Adapter",),

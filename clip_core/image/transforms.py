@@ -52,9 +52,9 @@ def resized_size(height: int, width: int, size: dict[str, int]) -> tuple[int, in
 def resize_image(image: Image.Image, size: dict[str, int], resample: int) -> Image.Image:
     """Resize a Pillow image in its own mode.
 
-    Pillow rounds to 8 bits after each of its two passes. Pillow 13 does the vertical pass first if the height shrinks
-    more than the width, older ones never do: there, equal results need the same side of that version. A shortest-edge
-    resize shrinks both edges alike, so CLIP's own transform is hardly ever concerned.
+    Pillow rounds to 8 bits after each of its two passes. Pillow 13 does the vertical pass first if the height loses
+    more than twice as many pixels as the width, older ones never do: there, equal results need the same side of that
+    version. Of CLIP's own transform that concerns pictures more than twice as high as wide.
     """
     height, width = resized_size(image.height, image.width, size)
     return image.resize((width, height), resample=Image.Resampling(resample))

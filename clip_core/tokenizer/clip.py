@@ -75,3 +75,4 @@ class CLIPTokenizer(Tokenizer):
         vocabulary, merges = load_table(vocab_file, merges_file)
         table = TokenTable(vocabulary)
         super().__init__(settings, table, OpenAIEncoder(table, merges, settings))
+        self.merges = merges

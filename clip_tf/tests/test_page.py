@@ -46,3 +46,4 @@ def test_the_page_runs(tmp_path, monkeypatch):
         {name: value.astype(model.input_signature[name].dtype) for name, value in names["inputs"].items()}
     )
     np.testing.assert_allclose(got["logits_per_image"], names["outputs"].logits_per_image, atol=1e-4)
+    np.testing.assert_allclose(names["in_graph"], names["probabilities"], atol=1e-6)
