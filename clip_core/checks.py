@@ -202,6 +202,20 @@ def check_pixel_values(pixels: NDArray[Any] | None) -> None:
         )
 
 
+def check_batch_statistics(count: int | None) -> None:
+    """Checks that batch normalisation has more than one value per channel to train with (``None``: not known).
+
+    Raises:
+        InputError: it has one, which has no variance.
+    """
+    if count == 1:
+        raise InputError(
+            "pixel_values: expected more than one image, or larger ones, to train a ResNet tower with, got one value "
+            "per channel in a batch normalisation, which has no variance. Train with more images, or keep the "
+            "statistics as they are: model.vision_model.eval() in PyTorch, training=False in Keras."
+        )
+
+
 def check_pair_counts(images: int | None, texts: int | None) -> None:
     """Checks that the contrastive loss has as many images as texts.
 

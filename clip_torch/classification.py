@@ -11,7 +11,7 @@ from clip_core.config import CLIPConfig
 from clip_core.labels import IGNORED_LABEL, check_labels, problem_of
 from clip_core.outputs import ImageClassifierOutput
 from clip_torch.layers import default, host_values, linear, tensor_input, wide
-from clip_torch.vision import VisionTransformer
+from clip_torch.vision import vision_tower
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -27,7 +27,7 @@ class CLIPForImageClassification(CLIPPreTrainedModel):
     has_classifier = True
 
     def make_layers(self, config: CLIPConfig) -> None:
-        self.vision_model = VisionTransformer(config.vision_config)
+        self.vision_model = vision_tower(config.vision_config)
         self.classifier = linear(config.vision_config.hidden_size, config.num_labels) if config.num_labels else None
 
     def forward(

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from torch import Tensor, get_default_dtype
 
 import clip_torch
-from clip_core.errors import InputTypeError, MissingExtraError
+from clip_core.errors import InputError, InputTypeError, MissingExtraError
 from clip_core.outputs import ModelOutput
 from clip_torch.weights import CLIPPreTrainedModel
 
@@ -120,12 +120,23 @@ class _OverOurs:
 
         Raises:
             InputTypeError: it is for another class.
+            InputError: it has a ResNet tower, which no class of transformers has.
             ConfigError: its values describe no model of ours.
         """
         if not isinstance(config, cls.config_class | cls.own.config_class):
             expected, got = cls.config_class.__name__, type(config).__name__
             raise InputTypeError(f"{cls.__name__}: expected a {expected}, got {got}.")
-        return cls.own.config_class.from_dict(config.to_dict())
+        found = cls.own.config_class.from_dict(config.to_dict())
+        cls._refuse_resnet(found)
+        return found
+
+    @classmethod
+    def _refuse_resnet(cls, config: Any) -> None:
+        if getattr(getattr(config, "vision_config", config), "is_resnet", False):
+            raise InputError(
+                f"clip_torch.hf.{cls.__name__}: transformers has no ResNet towers (stage_depths), so that nothing made "
+                f"for its models fits this one. Load it with clip_torch.{cls.__name__}."
+            )
 
     @classmethod
     def from_pretrained(
@@ -146,6 +157,7 @@ class _OverOurs:
         own, info = cls.own.from_pretrained(
             pretrained_model_name_or_path, config=config, output_loading_info=True, **keywords
         )
+        cls._refuse_resnet(own.config)
         theirs = cls.config_class.from_dict(own.config.to_dict())
         theirs._attn_implementation = keywords.get("attn_implementation") or "sdpa"
         theirs.dtype = own.dtype

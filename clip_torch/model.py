@@ -19,7 +19,7 @@ from clip_core.config import CLIPConfig
 from clip_core.outputs import CLIPOutput, all_output_types
 from clip_torch.layers import default, linear, wide
 from clip_torch.text import TextTransformer
-from clip_torch.vision import VisionTransformer
+from clip_torch.vision import vision_tower
 from clip_torch.weights import CLIPPreTrainedModel
 
 for _output in all_output_types():  # so that torch.export.save can write programs that return them
@@ -42,8 +42,9 @@ class CLIPModel(CLIPPreTrainedModel):
 
     def make_layers(self, config: CLIPConfig) -> None:
         self.text_model = TextTransformer(config.text_config)
-        self.vision_model = VisionTransformer(config.vision_config)
-        self.visual_projection = linear(config.vision_config.hidden_size, config.projection_dim, bias=False)
+        vision = config.vision_config
+        self.vision_model = vision_tower(vision)
+        self.visual_projection = linear(vision.hidden_size, config.projection_dim, bias=vision.is_resnet)
         self.text_projection = linear(config.text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.empty(()))
 

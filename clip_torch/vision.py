@@ -12,6 +12,7 @@ from clip_core.config import CLIPVisionConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, refuse_meta, tensor_input
 from clip_torch.positions import resampled_positions
+from clip_torch.vision_resnet import VisionResNet
 from clip_torch.weights import CLIPPreTrainedModel
 
 
@@ -91,6 +92,11 @@ class VisionTransformer(nn.Module):
         return self.pre_layrnorm
 
 
+def vision_tower(config: CLIPVisionConfig) -> VisionTransformer | VisionResNet:
+    """The tower that a configuration describes."""
+    return VisionResNet(config) if config.is_resnet else VisionTransformer(config)
+
+
 class CLIPVisionModel(CLIPPreTrainedModel):
     """The vision tower."""
 
@@ -98,7 +104,7 @@ class CLIPVisionModel(CLIPPreTrainedModel):
     architecture = "CLIPVisionModel"
 
     def make_layers(self, config: CLIPVisionConfig) -> None:
-        self.vision_model = VisionTransformer(config)
+        self.vision_model = vision_tower(config)
 
     def forward(
         self,
@@ -134,8 +140,8 @@ class CLIPVisionModelWithProjection(CLIPPreTrainedModel):
     has_projection = True
 
     def make_layers(self, config: CLIPVisionConfig) -> None:
-        self.vision_model = VisionTransformer(config)
-        self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=False)
+        self.vision_model = vision_tower(config)
+        self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=config.is_resnet)
 
     def forward(
         self,

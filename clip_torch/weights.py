@@ -20,6 +20,7 @@ from clip_core.schemes import TORCH
 from clip_core.vocabulary import changes_for
 from clip_core.weights import mismatch_message
 from clip_torch.layers import Attention
+from clip_torch.vision_resnet import AttentionPooling
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -53,6 +54,16 @@ def torch_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
     if name not in ("float32", "bfloat16", "float16", "float64"):
         raise InputTypeError(f"dtype: expected float32, bfloat16, float16 or float64, got {dtype!r}.")
     return getattr(torch, name)
+
+
+def in_place_of(held: Tensor, value: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The value as a parameter of that dtype; or as the running statistic that is held in the module.
+
+    Statistics are float32 in half precision, and counters integers (`WeightSpec.dtype_in`).
+    """
+    if isinstance(held, nn.Parameter):
+        return nn.Parameter(value.to(device, dtype))
+    return value.to(device, torch.promote_types(dtype, torch.float32) if value.is_floating_point() else value.dtype)
 
 
 def device_of(device_map: Any) -> torch.device:
@@ -94,7 +105,11 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     """
 
     scheme = TORCH
-    _no_split_modules: ClassVar[list[str]] = ["TextEmbeddings", "VisionEmbeddings", "EncoderLayer"]
+    has_resnets = True
+    _no_split_modules: ClassVar[list[str]] = [
+        *("TextEmbeddings", "VisionEmbeddings", "EncoderLayer"),
+        *("Bottleneck", "AttentionPooling"),
+    ]
     to_array = staticmethod(to_array)
 
     def __init__(
@@ -111,7 +126,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         with torch.device("meta"):  # neither memory nor random numbers for weights that are set next
             self.make_layers(self.config)
         for owner, leaf, value in self.initial_values(seed, weights):
-            setattr(owner, leaf, nn.Parameter(to_tensor(value).to(device, dtype)))
+            setattr(owner, leaf, in_place_of(getattr(owner, leaf), to_tensor(value), device, dtype))
 
     @classmethod
     def built(
@@ -159,7 +174,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
                 "'sdpa' uses flash kernels where torch has them for device, dtype and mask."
             )
         for module in self.modules():
-            if isinstance(module, Attention):
+            if isinstance(module, Attention | AttentionPooling):
                 module.fused_attention = attn_implementation == "sdpa"
 
     def save_pretrained(
@@ -201,10 +216,13 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     def check_replicas(self) -> None:
         """Compares what every process has whole, as the logit scale under FSDP2, whose gradients nobody averaged.
 
+        Running statistics are each process's own; those of the first are saved, as `DistributedDataParallel` uses them.
+
         Raises:
             WeightMismatchError: they differ, so that none of them is the model that was trained.
         """
-        found = {spec.name: self.parameter(*self.place(spec)[:2]) for spec in self.weight_specs()}
+        specs = [spec for spec in self.weight_specs() if spec.is_parameter]
+        found = {spec.name: self.parameter(*self.place(spec)[:2]) for spec in specs}
         own = {name: to_array(value).tobytes() for name, value in found.items() if not hasattr(value, "full_tensor")}
         everywhere: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everywhere, own)

@@ -9,7 +9,7 @@ Models are made by ``kind``: ``"model"``, ``"text"``, ``"text_projection"``, ``"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -44,6 +44,10 @@ class Adapter(Protocol):
     checked, and what means nothing is to be NaN instead of an error. With ``REFUSES_PARTS = True`` `global_loss` is to
     be an error: the backend has no loss over replicas. With ``WITHOUT_CLASSIFIER = True`` it has no image classifier,
     and that rung is not climbed.
+
+    With ``RESNETS = False`` it has no ResNet towers, and the ladder is climbed without them. Who has them has the
+    parts ``vision_model.stem``, which takes an image, and ``vision_model.stage``, which takes the number of a stage and
+    an image; with ``CHANNELS_LAST = True`` images inside the tower are ``[batch, row, column, channel]``.
     """
 
     def build(self, kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Any:
@@ -65,13 +69,16 @@ class Adapter(Protocol):
         """The values of a tensor."""
 
     def gradients(self, model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
-        """The gradient of the model's own loss by every weight; zeros where none arrives.
+        """The gradient of the model's own loss by every parameter of the table; zeros where none arrives.
 
         The loss is that of ``return_loss=True``; of a classifier that of the ``labels`` among the inputs.
         """
 
     def step(self, model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
         """The weights after one step of the framework's own ``"sgd"`` or ``"adam"`` on the model's own loss."""
+
+    def trained(self, model: Any, batches: Sequence[Arrays], learning_rate: float) -> Arrays:
+        """The weights after one step of gradient descent in training mode on each batch; the model stays as it is."""
 
     def global_loss(self, model: Any, inputs: Arrays) -> NDArray[Any]:
         """The loss of all pairs, computed by two replicas of the model with half of the pairs each."""
@@ -136,6 +143,17 @@ def flat(output: Any, to_array: Callable[[Any], NDArray[Any]], name: str = "") -
 def loss_of(inputs: Arrays) -> dict[str, bool]:
     """What a model is told besides its inputs, so that it computes its loss; a classifier does for ``labels``."""
     return {} if "labels" in inputs else {"return_loss": True}
+
+
+def to_grid(backend: Any, image: NDArray[Any]) -> NDArray[Any]:
+    """An image ``[batch, channel, row, column]`` as it is inside of a backend's ResNet tower."""
+    return np.ascontiguousarray(image.transpose(0, 2, 3, 1)) if getattr(backend, "CHANNELS_LAST", False) else image
+
+
+def from_grid(backend: Any, tensor: Any) -> NDArray[Any]:
+    """What comes out of a part of such a tower, as ``[batch, channel, row, column]``."""
+    image: NDArray[Any] = backend.to_array(tensor)
+    return image.transpose(0, 3, 1, 2) if getattr(backend, "CHANNELS_LAST", False) else image
 
 
 def specs_of(kind: str, config: CLIPConfig) -> tuple[WeightSpec, ...]:

@@ -14,8 +14,9 @@ from conformance_tests.threads import ONE_THREAD
 
 os.environ.update({name: value for name, value in ONE_THREAD.items() if name not in os.environ})  # before NumPy comes
 
+from clip_core.config import CLIPConfig
 from conformance_tests.adapter import BACKENDS, config_of, load_adapter, specs_of
-from conformance_tests.cases import CONFIGS, EMBEDDED, LADDER, Case, checkpoint_case, named_case
+from conformance_tests.cases import CONFIGS, EMBEDDED, LADDER, RESNETS, Case, checkpoint_case, named_case
 from conformance_tests.comparison import Comparison
 from conformance_tests.tolerances import TOLERANCES
 from conformance_tests.versions import environment_line
@@ -25,7 +26,9 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "shapes": ("names",),
     "layers": ("shapes",),
     "blocks": ("layers",),
-    "towers": ("blocks",),
+    "resnet_layers": ("shapes",),
+    "stages": ("resnet_layers",),
+    "towers": ("blocks", "stages"),
     "classification": ("towers",),
     "hidden_states": ("towers",),
     "logits": ("towers",),
@@ -33,6 +36,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "distributed": ("loss",),
     "gradients": ("loss",),
     "step": ("gradients",),
+    "statistics": ("step",),
     "round_trip": ("names",),
     "positions": ("round_trip", "towers"),
     "compiled": ("logits",),
@@ -55,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--backend", help=f"{', '.join(BACKENDS)}, or a module with an adapter's functions")
     group.addoption("--checkpoint", type=Path, help="climb with this checkpoint directory, not with the own cases")
-    group.addoption("--case", action="append", choices=[*CONFIGS, EMBEDDED], help="only these cases")
+    group.addoption("--case", action="append", choices=[*CONFIGS, *RESNETS, EMBEDDED], help="only these cases")
     group.addoption("--climb", action="store_true", help="meta: run all rungs below the test that catches a defect")
     group.addoption("--all-rungs", action="store_true", help="also run rungs above a broken one")
 
@@ -140,13 +144,30 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """``case`` stands for every case; ``base`` for the first: both are the checkpoint, if one was given."""
+    """Every test gets the cases of its fixture, of those that were chosen, or of the checkpoint that was given."""
     chosen = [metafunc.config.getoption("--checkpoint")]
     if chosen == [None]:
-        chosen = metafunc.config.getoption("--case") or (*LADDER, EMBEDDED)
-    for name, values in (("case", chosen), ("base", chosen[:1])):
+        name = metafunc.config.getoption("--backend")
+        resnets = RESNETS if name and getattr(load_adapter(name), "RESNETS", True) else ()
+        chosen = metafunc.config.getoption("--case") or [*LADDER, *resnets, EMBEDDED]
+    kinds = {kind: [case for case in chosen if _has_resnet(case) == kind] for kind in (False, True)}
+    fixtures = {
+        "case": chosen,
+        "base": chosen[:1],
+        "vit": kinds[False],
+        "vit_base": kinds[False][:1],
+        "resnet": kinds[True],
+        "each_tower": [*kinds[False][:1], *kinds[True][:1]],
+    }
+    for name, values in fixtures.items():
         if name in metafunc.fixturenames:
             metafunc.parametrize(name, values, indirect=True, scope="session", ids=str)
+
+
+def _has_resnet(chosen: Path | str) -> bool:
+    if isinstance(chosen, Path):
+        return CLIPConfig.from_directory(chosen).vision_config.is_resnet
+    return chosen in RESNETS
 
 
 @cache
@@ -154,16 +175,20 @@ def _case(chosen: Path | str) -> Case:
     return checkpoint_case(chosen) if isinstance(chosen, Path) else named_case(chosen)
 
 
-@pytest.fixture(scope="session")
-def case(request: pytest.FixtureRequest) -> Case:
-    """Each model of the ladder."""
-    return _case(request.param)
+def _chosen_case(meaning: str) -> Any:
+    def chosen_case(request: pytest.FixtureRequest) -> Case:
+        return _case(request.param)
+
+    chosen_case.__doc__ = meaning
+    return pytest.fixture(scope="session")(chosen_case)
 
 
-@pytest.fixture(scope="session")
-def base(request: pytest.FixtureRequest) -> Case:
-    """The first model of the ladder."""
-    return _case(request.param)
+case = _chosen_case("Each model of the ladder.")
+base = _chosen_case("The first model of the ladder.")
+vit = _chosen_case("Each whose vision tower is a transformer.")
+vit_base = _chosen_case("The first whose vision tower is a transformer.")
+resnet = _chosen_case("Each whose vision tower is a ResNet.")
+each_tower = _chosen_case("The first with a transformer and the first with a ResNet.")
 
 
 @pytest.fixture(scope="session")

@@ -226,9 +226,9 @@ class Oracle:
         """Every output of the full model; ``loss`` if there are as many images as texts."""
         return self._forward(inputs, Weights(self.stored))[0]
 
-    def gradients(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+    def gradients(self, inputs: Mapping[str, NDArray[Any]], training: bool = False) -> dict[str, Array]:
         """The gradient of the loss by every parameter."""
-        return self._forward(inputs, Weights(self.stored))[1]()
+        return self._forward(inputs, Weights(self.stored), training)[1]()
 
     def trained(self, batches: Sequence[Mapping[str, NDArray[Any]]], learning_rate: float) -> dict[str, NDArray[Any]]:
         """All weights after a step of stochastic gradient descent in training mode on each batch."""

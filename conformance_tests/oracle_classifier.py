@@ -6,15 +6,16 @@ transformers in ``tests/test_oracle.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.config import CLIPConfig
+from clip_core.config import CLIPConfig, CLIPVisionConfig
 from conformance_tests.oracle import encoder, vision_embeddings
 from conformance_tests.oracle_layers import Array, Weights, layer_norm, linear, softmax
+from conformance_tests.oracle_resnet import states_of
 
 IGNORED = -100
 
@@ -69,19 +70,47 @@ class ClassifierOracle:
         return loss, backward(d_logits)
 
     def _forward(self, pixel_values: NDArray[Any]) -> tuple[Array, Any]:
-        weights, config, path = Weights(self.stored), self.config.vision_config, "vision_model"
-        x, x_backward = vision_embeddings(weights, f"{path}.embeddings", pixel_values, config)
-        normal, normal_backward = layer_norm(weights, f"{path}.pre_layrnorm", x, config.layer_norm_eps)
-        states, _, states_backward = encoder(weights, f"{path}.encoder", normal, config, None)
-        pooled = states[-1][:, 1:].mean(1)  # [image, hidden]
+        weights = Weights(self.stored)
+        tower = _patches_of_resnet if self.config.vision_config.is_resnet else _patches
+        patches, patches_backward = tower(weights, self.config.vision_config, pixel_values)
+        pooled = patches.mean(1)  # [image, hidden]
         if not self.config.num_labels:
             return pooled, None
         logits, logits_backward = linear(weights, "classifier", pooled)
 
         def backward(d_logits: Array) -> dict[str, Array]:
-            d_last = np.zeros_like(states[-1])
-            d_last[:, 1:] = (logits_backward(d_logits) / (d_last.shape[1] - 1))[:, None]
-            x_backward(normal_backward(states_backward(d_last)))
+            d_pooled = logits_backward(d_logits)[:, None] / patches.shape[1]
+            patches_backward(np.broadcast_to(d_pooled, patches.shape))
             return weights.gradients
 
         return logits, backward
+
+
+def _patches(
+    weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any]
+) -> tuple[Array, Callable[[Array], None]]:
+    """The last hidden state of a transformer ``[image, patch, hidden]``, without the class token."""
+    path = "vision_model"
+    x, x_backward = vision_embeddings(weights, f"{path}.embeddings", pixel_values, config)
+    normal, normal_backward = layer_norm(weights, f"{path}.pre_layrnorm", x, config.layer_norm_eps)
+    states, _, states_backward = encoder(weights, f"{path}.encoder", normal, config, None)
+
+    def backward(d_patches: Array) -> None:
+        d_last = np.zeros_like(states[-1])
+        d_last[:, 1:] = d_patches
+        x_backward(normal_backward(states_backward(d_last)))
+
+    return states[-1][:, 1:], backward
+
+
+def _patches_of_resnet(
+    weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any]
+) -> tuple[Array, Callable[[Array], None]]:
+    """The last stage of a ResNet ``[image, patch, hidden]``."""
+    states, states_backward = states_of(weights, config, pixel_values)
+    last = states[-1]  # [image, hidden, row, column]
+
+    def backward(d_patches: Array) -> None:
+        states_backward(d_patches.transpose(0, 2, 1).reshape(last.shape))
+
+    return last.reshape(*last.shape[:2], -1).transpose(0, 2, 1), backward

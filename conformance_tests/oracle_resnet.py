@@ -224,27 +224,34 @@ def pooled_by_attention(
     return pooled, probabilities, backward
 
 
-def resnet_tower(
+def states_of(
     weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any], training: bool = False
-) -> tuple[dict[str, Any], Callable[[Array], None]]:
-    """The output of the tower; ``backward`` takes the gradient by its pooled output."""
+) -> tuple[tuple[Array, ...], Callable[[Array], None]]:
+    """The output of the stem and of every stage; ``backward`` takes the gradient by the last."""
     x, x_backward = stem(weights, "vision_model", pixel_values.astype(np.float64), training)
     states, backwards = [x], [x_backward]
     for number in range(1, 5):
         x, x_backward = stage(weights, config, number, x, training)
         states.append(x)
         backwards.append(x_backward)
-    pooled, probabilities, pooled_backward = pooled_by_attention(weights, config, x)
 
-    def backward(d_pooled: Array) -> None:
-        d = pooled_backward(d_pooled)
+    def backward(d: Array) -> None:
         for state_backward in reversed(backwards):
             d = state_backward(d)
 
+    return tuple(states), backward
+
+
+def resnet_tower(
+    weights: Weights, config: CLIPVisionConfig, pixel_values: NDArray[Any], training: bool = False
+) -> tuple[dict[str, Any], Callable[[Array], None]]:
+    """The output of the tower; ``backward`` takes the gradient by its pooled output."""
+    states, states_backward = states_of(weights, config, pixel_values, training)
+    pooled, probabilities, pooled_backward = pooled_by_attention(weights, config, states[-1])
     output = {
-        "last_hidden_state": x.transpose(0, 2, 3, 1).reshape(len(x), -1, x.shape[1]),
+        "last_hidden_state": states[-1].transpose(0, 2, 3, 1).reshape(len(pooled), -1, config.hidden_size),
         "pooler_output": pooled,
-        "hidden_states": tuple(states),
+        "hidden_states": states,
         "attentions": (probabilities,),
     }
-    return output, backward
+    return output, lambda d_pooled: states_backward(pooled_backward(d_pooled))

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from clip_core.errors import InputError, InputTypeError
-from clip_core.tests.sizes import DISTINCT
+from clip_core.tests.sizes import DISTINCT, RESNET
 from clip_torch import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModel
 
 EOS = DISTINCT.text_config.eos_token_id
@@ -88,7 +88,7 @@ def test_names_and_small_things(tmp_path):
     model = CLIPModel(DISTINCT)
     assert (model.name_or_path, model.main_input_name, model.can_generate()) == ("", "input_ids", False)
     assert CLIPVisionModel(DISTINCT.vision_config).main_input_name == "pixel_values"
-    classes = {type(module).__name__ for module in model.modules()}
+    classes = {type(module).__name__ for each in (model, CLIPModel(RESNET)) for module in each.modules()}
     assert classes.issuperset(model._no_split_modules)
     model.save_pretrained(tmp_path)
     assert CLIPModel.from_pretrained(tmp_path).name_or_path == str(tmp_path)

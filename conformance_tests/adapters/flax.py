@@ -18,6 +18,7 @@ import clip_flax
 from conformance_tests.adapter import CLASSES, Arrays, converted, loss_of, part
 
 ON_DEVICE = jax.default_backend() != "cpu"
+RESNETS = False
 
 
 def model_class(kind: str) -> Any:

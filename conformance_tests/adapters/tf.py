@@ -17,6 +17,7 @@ from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
 on: Any = import_module(f"conformance_tests.adapters.keras_on.{keras.backend.backend()}")
 ON_DEVICE: bool = on.ON_DEVICE
+RESNETS = False
 REFUSES_PARTS = keras.backend.backend() == "torch"  # whose processes Keras does not put together
 restored, compiled, exported = on.restored, on.compiled, on.exported
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,13 @@ def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
 
 
 def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = False) -> Arrays:
-    """The gradient of the loss by every weight."""
+    """The gradient of the loss by every parameter."""
     differentiated = copy.deepcopy(model)
     _loss(differentiated, inputs, interpolate_pos_encoding).backward()
     for parameter in differentiated.parameters():
         parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-    return weights(differentiated)
+    found = weights(differentiated)
+    return {spec.name: found[spec.name] for spec in model.weight_specs() if spec.is_parameter}
 
 
 def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
@@ -80,6 +82,17 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
     _loss(trained, inputs).backward()
     optimizer.step()
     return weights(trained)
+
+
+def trained(model: Any, batches: Sequence[Arrays], learning_rate: float) -> Arrays:
+    """The weights after a step of SGD in training mode on each batch."""
+    learner = copy.deepcopy(model).train()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=learning_rate)
+    for inputs in batches:
+        optimizer.zero_grad()
+        _loss(learner, inputs).backward()
+        optimizer.step()
+    return weights(learner)
 
 
 def _loss(model: Any, inputs: Arrays, interpolated: bool = False) -> Any:

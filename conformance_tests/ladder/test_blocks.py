@@ -19,22 +19,22 @@ def arguments(case, tower):
 
 
 @pytest.mark.parametrize("tower", TOWERS)
-def test_block(backend, case, model_of, compare, tower):
-    config, x, visible = arguments(case, tower)
+def test_block(backend, vit, model_of, compare, tower):
+    config, x, visible = arguments(vit, tower)
     for index in range(config.num_hidden_layers):
         path = f"{tower}.encoder.layers.{index}"
-        got = flat(backend.call(model_of(case), path, x, visible, True), backend.to_array)
-        output, attention, _ = oracle.block(Weights(case.weights), path, x.astype(np.float64), config, visible)
+        got = flat(backend.call(model_of(vit), path, x, visible, True), backend.to_array)
+        output, attention, _ = oracle.block(Weights(vit.weights), path, x.astype(np.float64), config, visible)
         compare.close("blocks", path, got, {"0": output, "1": attention})
 
 
 @pytest.mark.parametrize("everything", [False, True])
 @pytest.mark.parametrize("tower", TOWERS)
-def test_encoder(backend, case, model_of, compare, tower, everything):
-    config, x, visible = arguments(case, tower)
+def test_encoder(backend, vit, model_of, compare, tower, everything):
+    config, x, visible = arguments(vit, tower)
     path = f"{tower}.encoder"
-    output = backend.call(model_of(case), path, x, visible, everything, everything)
+    output = backend.call(model_of(vit), path, x, visible, everything, everything)
     got = flat(tuple(output), backend.to_array)  # named or not
-    states, attentions, _ = oracle.encoder(Weights(case.weights), path, x.astype(np.float64), config, visible)
+    states, attentions, _ = oracle.encoder(Weights(vit.weights), path, x.astype(np.float64), config, visible)
     expected = (states[-1], states, attentions) if everything else (states[-1],)
     compare.close("blocks", path, got, flat(expected, np.asarray))

@@ -16,14 +16,14 @@ def expected_of(case):
     return {name: value for name, value in expected.items() if "hidden_states." not in name and "attent" not in name}
 
 
-def test_compiled(backend, base, model_of, compare):
-    got = flat(backend.compiled(model_of(base), inputs_of(base)), backend.to_array)
-    compare.close("compiled", "compiled", got, expected_of(base))
+def test_compiled(backend, each_tower, model_of, compare):
+    got = flat(backend.compiled(model_of(each_tower), inputs_of(each_tower)), backend.to_array)
+    compare.close("compiled", "compiled", got, expected_of(each_tower))
 
 
-def test_exported(backend, base, model_of, compare, tmp_path):
+def test_exported(backend, each_tower, model_of, compare, tmp_path):
     """A format that holds no outputs inside outputs (SavedModel's signatures) may leave out the towers'."""
-    got = flat(backend.exported(model_of(base), inputs_of(base), tmp_path), backend.to_array)
-    expected = expected_of(base)
+    got = flat(backend.exported(model_of(each_tower), inputs_of(each_tower), tmp_path), backend.to_array)
+    expected = expected_of(each_tower)
     own = {name: value for name, value in expected.items() if "." not in name}
     compare.close("compiled", "exported", got, own if set(got) == set(own) else expected)

@@ -52,22 +52,24 @@ def close_as_rounded_once(compare, dtype, what, got, expected):
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_outputs(base, outputs, compare, dtype):
-    got = outputs(base, dtype)
-    expected = flat(Oracle(base.config, rounded(base, dtype)).outputs(full_inputs(base.config, 3, 3)), np.asarray)
+def test_outputs(each_tower, outputs, compare, dtype):
+    got = outputs(each_tower, dtype)
+    expected = flat(
+        Oracle(each_tower.config, rounded(each_tower, dtype)).outputs(full_inputs(each_tower.config, 3, 3)), np.asarray
+    )
     wide = {name for name, value in got.items() if value.dtype == np.float32}
     assert wide == {"loss", "logits_per_image", "logits_per_text"}
     assert {value.dtype for name, value in got.items() if name not in wide} == {NARROW[dtype]}
     relative = {name: value for name, value in expected.items() if name != "loss"}  # which has no scale of its own
-    compare.close(f"dtypes: {dtype}", base.name, {name: got[name] for name in relative}, relative)
+    compare.close(f"dtypes: {dtype}", each_tower.name, {name: got[name] for name in relative}, relative)
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_logits_and_loss_are_not_rounded(base, outputs, compare, dtype):
+def test_logits_and_loss_are_not_rounded(each_tower, outputs, compare, dtype):
     """From the embeddings and the logits that the model returns, which are exact."""
-    got = outputs(base, dtype)
+    got = outputs(each_tower, dtype)
     texts, images = (got[name].astype(np.float64) for name in ("text_embeds", "image_embeds"))
-    logits = np.exp(rounded(base, dtype)["logit_scale"].astype(np.float64)) * texts @ images.T
+    logits = np.exp(rounded(each_tower, dtype)["logit_scale"].astype(np.float64)) * texts @ images.T
     compare.close("dtypes: logits", dtype, {"logits": got["logits_per_text"]}, {"logits": logits})
     loss, _ = contrastive_loss(got["logits_per_text"].astype(np.float64))
     compare.close("loss", dtype, {"loss": got["loss"]}, {"loss": loss})
@@ -75,9 +77,9 @@ def test_logits_and_loss_are_not_rounded(base, outputs, compare, dtype):
 
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("block", FIRST_BLOCKS)
-def test_attention_is_rounded_once(backend, base, narrow_model, compare, block, dtype):
+def test_attention_is_rounded_once(backend, vit_base, narrow_model, compare, block, dtype):
     """Scores are exact and lie between -18 and 18; a softmax by rounded steps errs by twice the last rounding."""
-    case, path = exact_attention_of(base), f"{block}.self_attn"
+    case, path = exact_attention_of(vit_base), f"{block}.self_attn"
     config = tower_config(case, path)
     x = np.random.default_rng(7).integers(-3, 4, (2, 9, config.hidden_size)).astype(NARROW[dtype])
     visible = visible_keys(9, np.array([[1] * 9, [1] * 5 + [0] * 4]))
@@ -91,23 +93,23 @@ def test_attention_is_rounded_once(backend, base, narrow_model, compare, block, 
 
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("path", NORMS)
-def test_layer_norm_is_rounded_once(backend, base, narrow_model, compare, path, dtype):
+def test_layer_norm_is_rounded_once(backend, vit_base, narrow_model, compare, path, dtype):
     """Inputs of mean 30, whose digits a mean in half precision would not hold."""
-    config = tower_config(base, path)
+    config = tower_config(vit_base, path)
     x = (noise(2, 3, config.hidden_size) + np.float32(30)).astype(NARROW[dtype])
     expected, _ = oracle_layers.layer_norm(
-        Weights(rounded(base, dtype)), path, x.astype(np.float64), config.layer_norm_eps
+        Weights(rounded(vit_base, dtype)), path, x.astype(np.float64), config.layer_norm_eps
     )
-    got = backend.to_array(backend.call(narrow_model(base, dtype), path, x))
+    got = backend.to_array(backend.call(narrow_model(vit_base, dtype), path, x))
     close_as_rounded_once(compare, dtype, path, got, expected)
 
 
 @pytest.mark.parametrize("dtype", NARROW)
-def test_resampled_positions_are_rounded_once(backend, base, narrow_model, compare, dtype):
+def test_resampled_positions_are_rounded_once(backend, vit_base, narrow_model, compare, dtype):
     """Black images, so that what the patches get is their positions."""
-    config, path = base.config.vision_config, "vision_model.embeddings"
+    config, path = vit_base.config.vision_config, "vision_model.embeddings"
     rows, columns = config.patches_per_side + 1, config.patches_per_side + 2
     black = np.zeros((1, config.num_channels, rows * config.patch_size, columns * config.patch_size), np.float32)
-    expected, _ = vision_embeddings(Weights(rounded(base, dtype)), path, black, config)
-    got = backend.to_array(backend.call(narrow_model(base, dtype), path, black))
+    expected, _ = vision_embeddings(Weights(rounded(vit_base, dtype)), path, black, config)
+    got = backend.to_array(backend.call(narrow_model(vit_base, dtype), path, black))
     close_as_rounded_once(compare, dtype, path, got, expected)

@@ -47,49 +47,50 @@ def called(backend, model, path, *inputs):
 
 @pytest.mark.parametrize("measure", ADVERSARIAL)
 @pytest.mark.parametrize("path", NORMS)
-def test_layer_norm(backend, case, model_of, compare, path, measure):
-    config = tower_config(case, path)
+def test_layer_norm(backend, vit, model_of, compare, path, measure):
+    config = tower_config(vit, path)
     x = ADVERSARIAL[measure](2, 3, config.hidden_size)
-    expected, _ = oracle_layers.layer_norm(Weights(case.weights), path, x.astype(np.float64), config.layer_norm_eps)
-    compare.close(measure, path, called(backend, model_of(case), path, x), {"output": expected})
+    expected, _ = oracle_layers.layer_norm(Weights(vit.weights), path, x.astype(np.float64), config.layer_norm_eps)
+    compare.close(measure, path, called(backend, model_of(vit), path, x), {"output": expected})
 
 
 @pytest.mark.parametrize("leaf", LINEARS)
 @pytest.mark.parametrize("block", FIRST_BLOCKS)
-def test_linear(backend, case, model_of, compare, block, leaf):
+def test_linear(backend, vit, model_of, compare, block, leaf):
     path = f"{block}.{leaf}"
-    x = noise(2, 3, case.weights[f"{path}.weight"].shape[1])
-    expected, _ = oracle_layers.linear(Weights(case.weights), path, x.astype(np.float64))
-    compare.close("layers", path, called(backend, model_of(case), path, x), {"output": expected})
+    x = noise(2, 3, vit.weights[f"{path}.weight"].shape[1])
+    expected, _ = oracle_layers.linear(Weights(vit.weights), path, x.astype(np.float64))
+    compare.close("layers", path, called(backend, model_of(vit), path, x), {"output": expected})
 
 
 @pytest.mark.parametrize("path", ["text_projection", "visual_projection"])
 def test_projection(backend, case, model_of, compare, path):
     x = noise(3, case.weights[f"{path}.weight"].shape[1])
-    expected, _ = oracle_layers.linear(Weights(case.weights), path, x.astype(np.float64), bias=False)
+    biased = f"{path}.bias" in case.weights
+    expected, _ = oracle_layers.linear(Weights(case.weights), path, x.astype(np.float64), bias=biased)
     compare.close("layers", path, called(backend, model_of(case), path, x), {"output": expected})
 
 
 @pytest.mark.parametrize("block", FIRST_BLOCKS)
-def test_mlp(backend, case, model_of, compare, block):
+def test_mlp(backend, vit, model_of, compare, block):
     """Wide inputs reach the tails, where the three activations differ most."""
-    path, config = f"{block}.mlp", tower_config(case, block)
+    path, config = f"{block}.mlp", tower_config(vit, block)
     x = noise(2, 3, config.hidden_size) * np.float32(2)
-    expected, _ = oracle_layers.mlp(Weights(case.weights), path, x.astype(np.float64), config.hidden_act)
-    compare.close("layers", path, called(backend, model_of(case), path, x), {"output": expected})
+    expected, _ = oracle_layers.mlp(Weights(vit.weights), path, x.astype(np.float64), config.hidden_act)
+    compare.close("layers", path, called(backend, model_of(vit), path, x), {"output": expected})
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("weights_wanted", [False, True])
 @pytest.mark.parametrize("block", FIRST_BLOCKS)
-def test_attention(backend, case, model_of, compare, block, weights_wanted, masked):
+def test_attention(backend, vit, model_of, compare, block, weights_wanted, masked):
     """Both ways, with and without attention weights: they are different code where a fused kernel exists."""
-    path, config = f"{block}.self_attn", tower_config(case, block)
+    path, config = f"{block}.self_attn", tower_config(vit, block)
     x = noise(2, 5, config.hidden_size)
     visible = visible_keys(5, np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])) if masked else None
-    output, weights = backend.call(model_of(case), path, x, visible, weights_wanted)
+    output, weights = backend.call(model_of(vit), path, x, visible, weights_wanted)
     expected, expected_weights, _ = oracle_layers.attention(
-        Weights(case.weights), path, x.astype(np.float64), config.num_attention_heads, visible
+        Weights(vit.weights), path, x.astype(np.float64), config.num_attention_heads, visible
     )
     compare.close("layers", path, {"output": backend.to_array(output)}, {"output": expected})
     if weights_wanted:
@@ -101,9 +102,9 @@ def test_attention(backend, case, model_of, compare, block, weights_wanted, mask
 @pytest.mark.parametrize("weights_wanted", [False, True])
 @pytest.mark.parametrize("step", [4, 256])
 @pytest.mark.parametrize("block", FIRST_BLOCKS)
-def test_attention_of_large_scores(backend, base, model_of, compare, block, step, weights_wanted):
+def test_attention_of_large_scores(backend, vit_base, model_of, compare, block, step, weights_wanted):
     """Up to 288 and a million, where exponentials overflow; some that are masked exceed all that are not."""
-    case, path = exact_attention_of(base), f"{block}.self_attn"
+    case, path = exact_attention_of(vit_base), f"{block}.self_attn"
     config = tower_config(case, path)
     x = np.random.default_rng(7).integers(-3, 4, (2, 5, config.hidden_size)).astype(np.float32) * np.float32(step)
     visible = visible_keys(5, np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]))
@@ -125,8 +126,8 @@ def test_text_embeddings(backend, case, model_of, compare, positions):
     compare.close("layers", path, called(backend, model_of(case), path, ids, counted), {"output": expected})
 
 
-def test_vision_embeddings(backend, case, model_of, compare):
-    path, config = "vision_model.embeddings", case.config.vision_config
+def test_vision_embeddings(backend, vit, model_of, compare):
+    path, config = "vision_model.embeddings", vit.config.vision_config
     pixels = pixel_inputs(config, 2)
-    expected, _ = vision_embeddings(Weights(case.weights), path, pixels, config)
-    compare.close("layers", path, called(backend, model_of(case), path, pixels), {"output": expected})
+    expected, _ = vision_embeddings(Weights(vit.weights), path, pixels, config)
+    compare.close("layers", path, called(backend, model_of(vit), path, pixels), {"output": expected})

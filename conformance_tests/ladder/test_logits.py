@@ -21,13 +21,13 @@ def test_logits(backend, case, model_of, compare, given):
     compare.close("logits", given, {name: got[name] for name in OUTSIDE}, {name: expected[name] for name in OUTSIDE})
 
 
-def test_logits_of_another_image_size(backend, base, model_of, compare):
-    config = base.config.vision_config
+def test_logits_of_another_image_size(backend, each_tower, model_of, compare):
+    config = each_tower.config.vision_config
     patch, side = config.patch_size, config.patches_per_side
     pixels = pixel_inputs(config, 2, size=(patch * (side + 1), patch * (side + 3)))
-    inputs = {**text_inputs(base.config.text_config, 3), "pixel_values": pixels}
-    got = flat(backend.call(model_of(base), "", **inputs, interpolate_pos_encoding=True), backend.to_array)
-    expected = base.oracle.outputs(inputs)
+    inputs = {**text_inputs(each_tower.config.text_config, 3), "pixel_values": pixels}
+    got = flat(backend.call(model_of(each_tower), "", **inputs, interpolate_pos_encoding=True), backend.to_array)
+    expected = each_tower.oracle.outputs(inputs)
     compare.close("logits", "interpolated", {n: got[n] for n in OUTSIDE}, {n: expected[n] for n in OUTSIDE})
 
 
@@ -41,14 +41,14 @@ def test_text_features(backend, case, model_of, compare):
 
 
 @pytest.mark.parametrize("interpolated", [False, True])
-def test_image_features(backend, base, model_of, compare, interpolated):
+def test_image_features(backend, each_tower, model_of, compare, interpolated):
     """Projected, not normalised."""
-    config = base.config.vision_config
+    config = each_tower.config.vision_config
     size = (config.patch_size * (config.patches_per_side + 2), config.image_size) if interpolated else None
     pixels = pixel_inputs(config, 2, size=size)
     options = {"interpolate_pos_encoding": True} if interpolated else {}
-    got = backend.to_array(backend.call(model_of(base), "get_image_features", pixel_values=pixels, **options))
-    expected = base.oracle.vision(pixels)["image_embeds"]
+    got = backend.to_array(backend.call(model_of(each_tower), "get_image_features", pixel_values=pixels, **options))
+    expected = each_tower.oracle.vision(pixels)["image_embeds"]
     compare.close("towers", "get_image_features", {"output": got}, {"output": expected})
 
 

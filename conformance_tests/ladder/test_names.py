@@ -22,14 +22,14 @@ def test_names_and_shapes_are_those_of_the_field(backend):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_model_holds_the_weights_that_it_was_given(backend, base, kind):
-    given = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
-    equal(kind, backend.weights(backend.build(kind, config_of(kind, base.config), given)), given)
+def test_model_holds_the_weights_that_it_was_given(backend, each_tower, kind):
+    given = {spec.name: each_tower.weights[spec.name] for spec in specs_of(kind, each_tower.config)}
+    equal(kind, backend.weights(backend.build(kind, config_of(kind, each_tower.config), given)), given)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_seed_gives_the_initial_weights_of_the_core(backend, base, kind):
-    config = config_of(kind, base.config)
+def test_seed_gives_the_initial_weights_of_the_core(backend, each_tower, kind):
+    config = config_of(kind, each_tower.config)
     drawn = dict(draw_weights(config, seed=3, projection=kind not in ("text", "vision")))
     equal(kind, backend.weights(backend.build(kind, config, None, seed=3)), drawn)
 
@@ -42,12 +42,12 @@ def test_given_weights_are_not_changed(backend, base):
     equal("the model, of which a copy was trained", backend.weights(model), before)
 
 
-def test_given_weights_are_copied(backend, base):
-    given = {name: value.copy() for name, value in base.weights.items()}
-    model = backend.build("model", base.config, given)
+def test_given_weights_are_copied(backend, each_tower):
+    given = {name: value.copy() for name, value in each_tower.weights.items()}
+    model = backend.build("model", each_tower.config, given)
     for value in given.values():
         value.fill(0)
-    equal("the model", backend.weights(model), base.weights)
+    equal("the model", backend.weights(model), each_tower.weights)
 
 
 def test_no_two_weights_look_alike(base):

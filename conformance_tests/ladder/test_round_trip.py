@@ -11,51 +11,52 @@ from conformance_tests.comparison import equal
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("max_shard_size", ["5GB", 9000], ids=["one file", "shards"])
-def test_saved_and_loaded(backend, base, tmp_path, dtype, max_shard_size):
-    model = backend.build("model", base.config, base.weights, dtype=dtype)
+def test_saved_and_loaded(backend, each_tower, tmp_path, dtype, max_shard_size):
+    model = backend.build("model", each_tower.config, each_tower.weights, dtype=dtype)
     backend.save(model, tmp_path, max_shard_size=max_shard_size)
     assert (len(list(tmp_path.glob("*.safetensors"))) > 1) == (max_shard_size != "5GB")
     loaded = backend.load("model", tmp_path, dtype="auto")
     equal("loaded", backend.weights(loaded), backend.weights(model))
-    assert loaded.config == base.config
+    assert loaded.config == each_tower.config
 
 
-def test_loaded_in_float32(backend, base, tmp_path):
+def test_loaded_in_float32(backend, each_tower, tmp_path):
     """Whatever the dtype of the file, unless another is asked for."""
-    model = backend.build("model", base.config, base.weights, dtype="bfloat16")
+    model = backend.build("model", each_tower.config, each_tower.weights, dtype="bfloat16")
     backend.save(model, tmp_path)
-    widened = {name: value.astype(np.float32) for name, value in backend.weights(model).items()}
+    dtypes = {spec.name: spec.dtype_in("float32") for spec in specs_of("model", each_tower.config)}
+    widened = {name: value.astype(dtypes[name]) for name, value in backend.weights(model).items()}
     equal("loaded", backend.weights(backend.load("model", tmp_path)), widened)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_class_reads_its_part_of_a_full_checkpoint(backend, base, tmp_path, kind):
-    backend.save(backend.build("model", base.config, base.weights), tmp_path)
-    expected = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
+def test_class_reads_its_part_of_a_full_checkpoint(backend, each_tower, tmp_path, kind):
+    backend.save(backend.build("model", each_tower.config, each_tower.weights), tmp_path)
+    expected = {spec.name: each_tower.weights[spec.name] for spec in specs_of(kind, each_tower.config)}
     equal(kind, backend.weights(backend.load(kind, tmp_path)), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_class_saves_and_loads_itself(backend, base, tmp_path, kind):
-    given = {spec.name: base.weights[spec.name] for spec in specs_of(kind, base.config)}
-    backend.save(backend.build(kind, config_of(kind, base.config), given), tmp_path)
+def test_class_saves_and_loads_itself(backend, each_tower, tmp_path, kind):
+    given = {spec.name: each_tower.weights[spec.name] for spec in specs_of(kind, each_tower.config)}
+    backend.save(backend.build(kind, config_of(kind, each_tower.config), given), tmp_path)
     equal(kind, backend.weights(backend.load(kind, tmp_path)), given)
 
 
-def test_file_holds_the_shared_names(backend, base, tmp_path):
+def test_file_holds_the_shared_names(backend, each_tower, tmp_path):
     """What other libraries see: names, shapes, and the header that transformers 4 insists on."""
-    backend.save(backend.build("model", base.config, base.weights), tmp_path)
+    backend.save(backend.build("model", each_tower.config, each_tower.weights), tmp_path)
     with safe_open(tmp_path / "model.safetensors", "numpy") as file:
         assert file.metadata()["format"] == "pt"
-        stored = {name: file.get_tensor(name) for name in base.weights}
-        assert set(file.keys()) == set(base.weights)
-    equal("the file", stored, base.weights)
+        stored = {name: file.get_tensor(name) for name in each_tower.weights}
+        assert set(file.keys()) == set(each_tower.weights)
+    equal("the file", stored, each_tower.weights)
 
 
-def test_checkpoint_of_the_framework_holds_every_weight(backend, base, tmp_path):
-    model = backend.build("model", base.config, base.weights)
-    other = backend.build("model", base.config, None, seed=3)
-    equal("restored", backend.weights(backend.restored(model, other, tmp_path)), base.weights)
+def test_checkpoint_of_the_framework_holds_every_weight(backend, each_tower, tmp_path):
+    model = backend.build("model", each_tower.config, each_tower.weights)
+    other = backend.build("model", each_tower.config, None, seed=3)
+    equal("restored", backend.weights(backend.restored(model, other, tmp_path)), each_tower.weights)
 
 
 def test_adapter_is_saved_merged_or_refused(backend, base, tmp_path):

@@ -21,6 +21,8 @@ def expected_shapes(case, kind, inputs):
     """Of every field of a tower's output, from the sizes of the configuration."""
     config = config_of(kind, case.config)
     batch = len(next(iter(inputs.values())))
+    if getattr(config, "is_resnet", False):
+        return expected_of_resnet(case, config, batch)
     tokens = inputs["input_ids"].shape[1] if "input_ids" in inputs else config.patches_per_side**2 + 1
     heads, layers = config.num_attention_heads, config.num_hidden_layers
     return {
@@ -30,6 +32,22 @@ def expected_shapes(case, kind, inputs):
         "image_embeds": (batch, case.config.projection_dim),
         **{f"hidden_states.{i}": (batch, tokens, config.hidden_size) for i in range(layers + 1)},
         **{f"attentions.{i}": (batch, heads, tokens, tokens) for i in range(layers)},
+    }
+
+
+def expected_of_resnet(case, config, batch):
+    side, hidden = config.patches_per_side, config.hidden_size
+    sizes = [8 * side, 8 * side, 4 * side, 2 * side, side]
+    channels = [hidden // 32, hidden // 8, hidden // 4, hidden // 2, hidden]
+    return {
+        "last_hidden_state": (batch, side**2, hidden),
+        "pooler_output": (batch, hidden),
+        "image_embeds": (batch, case.config.projection_dim),
+        **{
+            f"hidden_states.{i}": (batch, count, size, size)
+            for i, (count, size) in enumerate(zip(channels, sizes, strict=True))
+        },
+        "attentions.0": (batch, config.num_attention_heads, 1, side**2 + 1),
     }
 
 

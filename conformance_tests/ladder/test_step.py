@@ -11,6 +11,7 @@ from conformance_tests.oracle import updated_weights
 def test_step(backend, case, model_of, compare, rule):
     """Compared are changes of weights; Adam's epsilon is of the size of gradients, or it would amplify their noise.
 
+    What no gradient changes stays as it is: the model is in evaluation mode, also its running statistics.
     The largest change is 0.5, so smaller ones than 0.1 are measured against that.
     """
     inputs = full_inputs(case.config, 3, 3)

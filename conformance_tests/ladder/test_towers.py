@@ -41,13 +41,13 @@ def test_vision(backend, case, part_of, compare, kind):
     [(0, 0, 0), (2, 2, 0), (-1, -1, 1), (2, -1, 0), (-1, 4, 2)],
     ids=["trained size", "up", "down", "rectangular", "rectangular, pixels left over"],
 )
-def test_interpolation(backend, base, part_of, compare, more_rows, more_columns, left_over):
-    config = base.config.vision_config
+def test_interpolation(backend, each_tower, part_of, compare, more_rows, more_columns, left_over):
+    config = each_tower.config.vision_config
     side, patch = config.patches_per_side, config.patch_size
     size = (patch * (side + more_rows) + left_over, patch * (side + more_columns) + left_over)
     pixels = pixel_inputs(config, 2, size=size)
-    output = backend.call(part_of(base, "vision"), "", pixels, interpolate_pos_encoding=True)
-    check(backend, compare, "vision", f"interpolated to {size}", output, base.oracle.vision(pixels))
+    output = backend.call(part_of(each_tower, "vision"), "", pixels, interpolate_pos_encoding=True)
+    check(backend, compare, "vision", f"interpolated to {size}", output, each_tower.oracle.vision(pixels))
 
 
 def test_pooling_ends_at_the_first_end(backend, case, part_of):

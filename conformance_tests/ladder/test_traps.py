@@ -15,16 +15,16 @@ from conformance_tests.cases import full_inputs, pixel_inputs, text_inputs
 FLAGS = {"output_hidden_states": True, "output_attentions": True}
 
 
-def test_one_bright_patch_moves_one_token(backend, base, model_of):
+def test_one_bright_patch_moves_one_token(backend, vit_base, model_of):
     """Order of patches, layout of pixels, and padding of the convolution."""
-    config = base.config.vision_config
+    config = vit_base.config.vision_config
     side, patch = config.patches_per_side, config.patch_size
     dark = np.zeros((1, config.num_channels, config.image_size, config.image_size), np.float32)
-    before = backend.to_array(backend.call(model_of(base), "vision_model.embeddings", dark))
+    before = backend.to_array(backend.call(model_of(vit_base), "vision_model.embeddings", dark))
     for row, column in [(0, 0), (0, side - 1), (side - 1, 0), (side // 2, side - 1)]:
         bright = dark.copy()
         bright[:, 1, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = 1
-        moved = backend.to_array(backend.call(model_of(base), "vision_model.embeddings", bright)) - before
+        moved = backend.to_array(backend.call(model_of(vit_base), "vision_model.embeddings", bright)) - before
         tokens = np.flatnonzero(np.abs(moved).max((0, 2)) > 0)
         assert tokens.tolist() == [1 + row * side + column], f"patch in row {row}, column {column}"
 
@@ -197,13 +197,13 @@ def test_flags_of_the_configuration(backend, base):
 
 
 @pytest.mark.parametrize("flags", [{}, FLAGS], ids=["plain", "everything"])
-def test_evaluation_is_without_dropout(backend, base, compare, flags):
+def test_evaluation_is_without_dropout(backend, vit_base, compare, flags):
     """A configuration with dropout changes nothing until it trains, with attentions asked for or not."""
     towers = ("text_config", "vision_config")
-    dropping = {name: dataclasses.replace(getattr(base.config, name), attention_dropout=0.5) for name in towers}
-    model = backend.build("model", dataclasses.replace(base.config, **dropping), base.weights)
-    inputs = full_inputs(base.config, 3, 2)
-    expected = flat(base.oracle.outputs(inputs), np.asarray)
+    dropping = {name: dataclasses.replace(getattr(vit_base.config, name), attention_dropout=0.5) for name in towers}
+    model = backend.build("model", dataclasses.replace(vit_base.config, **dropping), vit_base.weights)
+    inputs = full_inputs(vit_base.config, 3, 2)
+    expected = flat(vit_base.oracle.outputs(inputs), np.asarray)
     if not flags:
         expected = {
             name: value

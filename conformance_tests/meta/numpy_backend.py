@@ -27,6 +27,7 @@ from conformance_tests.oracle_layers import Weights
 
 WITHOUT_CLASSIFIER = True
 CONFIGS = {"model": CLIPConfig, "text": CLIPTextConfig, "vision": CLIPVisionConfig}
+RESNETS = False
 
 
 class Model:

@@ -62,6 +62,8 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "positions.exported_matrix": "the others' exports hold the matrix, or compute it without an operator",
     "positions.is_exporting": "of exported_matrix",
     "weights.CLIPPreTrainedModel.check_replicas": "only FSDP2 leaves scalars whole and their gradients apart",
+    "vision.vision_tower": "of ResNet towers",
+    "weights.in_place_of": "only torch tells parameters from buffers when they are set",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
     "layers.EncoderOutput": "code around transformers' torch models calls the encoder itself",
@@ -154,7 +156,10 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 
 
 EXTRA_FILES = {  # file -> reason
-    "clip_torch": {"hf": "transformers' classes are torch modules; it has no others any more"},
+    "clip_torch": {
+        "hf": "transformers' classes are torch modules; it has no others any more",
+        "vision_resnet": "the others have no ResNet towers yet",
+    },
     "clip_tf": {
         "layer_state": "what .keras files keep of layers; the others have no such files",
         "batches": "Keras knows no other nests than those that are registered",
