@@ -14,16 +14,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import ConfigError, InputError, InputTypeError
 
 LEGACY_EOS_TOKEN_ID = 2
-"""This ``eos_token_id`` of early configurations means: a text ends at its largest id."""
+"""This ``eos_token_id`` of early configurations means: a text ends at its largest id; see `check_end_of_text`."""
+_CLIP_VOCABULARY_SIZE = 49408
+_MOST_ADDED = 512  # tokens that somebody added; RoBERTa's vocabulary, in which a text does end at id 2, has 50265
+_TOY = 2048  # no published vocabulary is so small
 
 MAX_NORMALISED = 20.0
 """Pixels of which none is negative and one is larger than this are not normalised, whatever mean and deviation."""
 
 Sizes = tuple[int | None, ...]
 """A shape; ``None`` where it is not known before the graph runs."""
+
+
+def has_legacy_end(config: CLIPTextConfig) -> bool:
+    """Whether a text ends at its largest id, as 2 for the end-of-text id says where the vocabulary can be CLIP's."""
+    count = config.vocab_size
+    can_be_clip = count <= _TOY or _CLIP_VOCABULARY_SIZE <= count <= _CLIP_VOCABULARY_SIZE + _MOST_ADDED
+    return config.eos_token_id == LEGACY_EOS_TOKEN_ID and can_be_clip
+
+
+def check_end_of_text(config: CLIPTextConfig) -> None:
+    """Refuses a text tower of which is not known where its texts end.
+
+    OpenAI's models were published with an ``eos_token_id`` of 2, which is not the end of their texts, and everybody
+    pools such a model at the largest id. In the vocabularies of RoBERTa, XLM and LLaMA a text does end at id 2, as in
+    MetaCLIP 2.
+
+    Raises:
+        ConfigError: the id is 2, and the vocabulary is not CLIP's.
+    """
+    if config.eos_token_id == LEGACY_EOS_TOKEN_ID and not has_legacy_end(config):
+        raise ConfigError(
+            "CLIPTextConfig.eos_token_id: 2 stands for the largest id of a text in models with CLIP's vocabulary of "
+            f"{_CLIP_VOCABULARY_SIZE} tokens; this one has {config.vocab_size}, and its texts may truly end at id 2, "
+            "as in MetaCLIP 2. Such a model cannot be run here: it would be pooled at the wrong token. If the largest id "
+            f"is the end, say which it is: eos_token_id={config.vocab_size - 1}."
+        )
 
 
 def validate_inputs(
@@ -46,12 +75,14 @@ def validate_inputs(
     Raises:
         InputError, InputTypeError: as the models raise them for inputs in host memory; also a pixel value that is not
             finite.
+        ConfigError: as of `check_end_of_text`.
     """
     text = config.text_config if isinstance(config, CLIPConfig) else config
     vision = config.vision_config if isinstance(config, CLIPConfig) else config
     given = (None if value is None else np.asarray(value) for value in (input_ids, attention_mask, position_ids))
     ids, mask, positions = given
     if ids is not None and isinstance(text, CLIPTextConfig):
+        check_end_of_text(text)
         mask_shape = None if mask is None else mask.shape
         check_text_input(ids.shape, str(ids.dtype), mask_shape, None if positions is None else positions.shape, text)
         check_text_values(ids, mask, positions, text)

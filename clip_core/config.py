@@ -69,7 +69,11 @@ class _TowerConfig(BaseConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CLIPTextConfig(_TowerConfig):
-    """The text tower. ``eos_token_id == 2`` selects the legacy pooling rule (the largest id of a row is its end)."""
+    """The text tower.
+
+    ``eos_token_id == 2`` selects the legacy pooling rule (the largest id of a row is its end), and models refuse it
+    where the vocabulary is not CLIP's (`clip_core.checks.check_end_of_text`).
+    """
 
     model_type = "clip_text_model"
     _key_in_full_config = "text_config"

@@ -31,6 +31,7 @@ from clip_core.checkpoint.directory import (
 from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
 from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor
+from clip_core.checks import check_end_of_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weight
@@ -84,16 +85,18 @@ class PretrainedModel(ModelMembers, Publishable):
         Raises:
             InputTypeError: it is for another class.
             InputError: it has a ResNet tower, which the backend has not.
-            ConfigError: its values describe no model.
+            ConfigError: its values describe no model, or not where its texts end.
         """
         vision = getattr(config, "vision_config", config)
         if isinstance(vision, CLIPVisionConfig) and vision.is_resnet and not cls.has_resnets:
             raise InputError(f"{cls.__name__}: has no ResNet towers (stage_depths). Load it with another framework.")
-        if isinstance(config, cls.config_class):
-            return config
         model_type = getattr(config, "model_type", None)
         if model_type == cls.config_class.model_type and callable(getattr(config, "to_dict", None)):
-            return cls.config_class.from_dict(config.to_dict())
+            config = config if isinstance(config, cls.config_class) else cls.config_class.from_dict(config.to_dict())
+            text = getattr(config, "text_config", config)
+            if isinstance(text, CLIPTextConfig) and not cls.has_classifier:  # which has no text tower
+                check_end_of_text(text)
+            return config
         expected, got = cls.config_class.__name__, type(config).__name__
         kind = f" of model_type {model_type!r}" if isinstance(model_type, str) else ""
         raise InputTypeError(f"{cls.__name__}: expected a {expected}, got {got}{kind}.")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core.checks import check_end_of_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from conformance_tests.oracle_layers import (
     Array,
@@ -78,6 +79,7 @@ def visible_keys(tokens: int, attention_mask: NDArray[Any] | None) -> NDArray[np
 
 def end_of_text(input_ids: NDArray[Any], config: CLIPTextConfig) -> list[int]:
     """The position of each text's end: of the first end-of-text id, or (legacy, 2) of the first largest id."""
+    check_end_of_text(config)
     wanted = [max(row) if config.eos_token_id == 2 else config.eos_token_id for row in input_ids.tolist()]
     return [row.index(end) for row, end in zip(input_ids.tolist(), wanted, strict=True)]
 

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from clip_core.checkpoint.directory import config_text
 from clip_core.checkpoint.tensors import Tensor
+from clip_core.checks import has_legacy_end
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.weights import WeightSpec, weight_specs
 
@@ -61,7 +62,7 @@ class Model:
 
 def pools_at_largest_id(config: CLIPTextConfig) -> bool:
     """Whether the end of a text is where the largest id is, the only rule that OpenAI's and Keras Hub's models have."""
-    return config.eos_token_id in (2, config.vocab_size - 1)
+    return has_legacy_end(config) or config.eos_token_id == config.vocab_size - 1
 
 
 def full_config(model: Model) -> CLIPConfig:

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from clip_core.checks import (
+    check_end_of_text,
     check_pair_counts,
     check_pixel_input,
     check_pixel_values,
     check_text_input,
     check_text_values,
+    has_legacy_end,
     validate_inputs,
 )
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import ConfigError, InputError, InputTypeError
 
 END = 90
 TEXT = CLIPTextConfig(vocab_size=97, max_position_embeddings=11, eos_token_id=END)
@@ -165,3 +167,21 @@ def test_texts_are_told_to_be_tokenized():
     for dtype in ("str32", "string", "<U5", "object"):
         with pytest.raises(InputTypeError, match="input_ids: expected the ids of a tokenizer, got texts"):
             check_text_input((3,), dtype, None, None, TEXT)
+
+
+@pytest.mark.parametrize("vocab_size", [61, 2048, 49408, 49920])
+def test_the_legacy_end_of_text_of_clip_s_vocabulary_and_of_toys(vocab_size):
+    config = CLIPTextConfig(vocab_size=vocab_size, bos_token_id=0, eos_token_id=2)
+    check_end_of_text(config)
+    assert has_legacy_end(config)
+
+
+@pytest.mark.parametrize("vocab_size", [2049, 32000, 49407, 49921, 50265, 250002, 901629])
+def test_an_end_of_text_that_may_be_meant_is_refused(vocab_size):
+    config = CLIPTextConfig(vocab_size=vocab_size, bos_token_id=0, eos_token_id=2)
+    assert not has_legacy_end(config)
+    with pytest.raises(ConfigError, match=f"this one has {vocab_size}.*eos_token_id={vocab_size - 1}"):
+        check_end_of_text(config)
+    with pytest.raises(ConfigError, match="as in MetaCLIP 2"):
+        validate_inputs(config, input_ids=np.array([[0, 5, 2]]))
+    check_end_of_text(config.changed({"eos_token_id": vocab_size - 1}))

@@ -1,6 +1,7 @@
 """What CLIP ports are known to get wrong and no comparison of ordinary outputs shows."""
 
 import dataclasses
+import json
 import pickle
 import re
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import CheckpointFormatError, ConfigError, InputError, InputTypeError
 from conformance_tests.adapter import config_of, flat, specs_of
 from conformance_tests.cases import full_inputs, pixel_inputs, text_inputs
 
+TOKENS = "text_model.embeddings.token_embedding.weight"
 FLAGS = {"output_hidden_states": True, "output_attentions": True}
 
 
@@ -222,3 +224,36 @@ def test_logit_scale_of_one_element_loads(backend, base, tmp_path):
     loaded = backend.weights(backend.load("model", tmp_path))["logit_scale"]
     assert loaded.shape == ()
     assert loaded == base.weights["logit_scale"]
+
+
+def ending_at_2(base, vocab_size):
+    ends = {"vocab_size": vocab_size, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    return dataclasses.replace(base.config, text_config=dataclasses.replace(base.config.text_config, **ends))
+
+
+@pytest.mark.parametrize("kind", ["model", "text", "text_projection"])
+def test_a_true_end_of_text_of_2_is_never_pooled_at_the_largest_id(backend, base, tmp_path, kind):
+    """MetaCLIP 2, XLM-R, RoBERTa and LLaMA end texts at id 2, which in OpenAI's configurations means the largest."""
+    for vocab_size in (901629, 250002, 50265, 32000):
+        with pytest.raises(ConfigError, match=f"2 stands for the largest id.* has {vocab_size}.* MetaCLIP 2"):
+            backend.build(kind, config_of(kind, ending_at_2(base, vocab_size)), None)
+    config = ending_at_2(base, 3001)
+    weights = {**base.weights, TOKENS: np.zeros((3001, config.text_config.hidden_size), np.float32)}
+    config.save_pretrained(tmp_path)
+    save_file(weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ConfigError, match="has 3001.*If the largest id is the end, say which it is: eos_token_id=3000"):
+        backend.load(kind, tmp_path)
+
+
+def test_a_true_end_of_text_of_2_is_no_matter_of_the_vision_tower(backend, base, tmp_path):
+    ending_at_2(base, 901629).save_pretrained(tmp_path)
+    save_file(base.weights, tmp_path / "model.safetensors", {"format": "pt"})
+    backend.load("vision", tmp_path)
+
+
+def test_metaclip_2_is_another_kind_of_model(backend, base, tmp_path):
+    described = {**base.config.to_dict(), "model_type": "metaclip_2"}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    save_file(base.weights, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointFormatError, match="model_type 'clip', got 'metaclip_2'"):
+        backend.load("model", tmp_path)

@@ -1,5 +1,6 @@
 """The reference against transformers in float64: they share no code, so what they agree on is CLIP."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 import transformers
 from torch.nn import functional
 
+from clip_core.errors import ConfigError
 from conformance_tests import oracle_layers
 from conformance_tests.adapter import flat
 from conformance_tests.cases import CONFIGS, full_inputs, named_case, pixel_inputs, text_inputs
 from conformance_tests.ladder.test_names import GOLDEN
+from conformance_tests.oracle import end_of_text
 
 EXACT = 1e-11
 """Of a field's scale: both are float64, and differ by the order of summation (measured: up to 2.3e-13)."""
@@ -121,3 +124,9 @@ def test_golden_names():
     config = transformers.CLIPConfig(**json.loads(CONFIGS["base"].to_json_string(use_diff=False)))
     state = transformers.CLIPModel(config).state_dict()
     assert sorted(f"{name} {list(value.shape)}" for name, value in state.items()) == GOLDEN.read_text().splitlines()
+
+
+def test_the_reference_does_not_pool_a_true_end_of_2_at_the_largest_id():
+    config = dataclasses.replace(CONFIGS["legacy"].text_config, vocab_size=901629)
+    with pytest.raises(ConfigError, match="2 stands for the largest id"):
+        end_of_text(np.array([[0, 901, 2]]), config)
