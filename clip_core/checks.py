@@ -50,8 +50,8 @@ def check_end_of_text(config: CLIPTextConfig) -> None:
         raise ConfigError(
             "CLIPTextConfig.eos_token_id: 2 stands for the largest id of a text in models with CLIP's vocabulary of "
             f"{_CLIP_VOCABULARY_SIZE} tokens; this one has {config.vocab_size}, and its texts may truly end at id 2, "
-            "as in MetaCLIP 2. Such a model cannot be run here: it would be pooled at the wrong token. If the largest id "
-            f"is the end, say which it is: eos_token_id={config.vocab_size - 1}."
+            "as in MetaCLIP 2. Such a model cannot be run here: it would be pooled at the wrong token. If the largest "
+            f"id is the end, say which it is: eos_token_id={config.vocab_size - 1}."
         )
 
 
