@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from clip_core.checkpoint.hub_cache import FILES_OF_PARTS, Alternatives, Part, WeightForm
 from clip_core.checkpoint.tensors import Tensor
-from clip_core.config import CLIPConfig, CLIPVisionConfig
+from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.image.options import Profile
 from weights_convert.companions import (
@@ -26,7 +26,7 @@ from weights_convert.containers.opened import Container
 from weights_convert.containers.packages import require_package
 from weights_convert.containers.shards import WeightFiles, write_shards
 from weights_convert.implied import Implied
-from weights_convert.model import AnyConfig, Files, Model
+from weights_convert.model import AnyConfig, Files, Model, has_resnet
 from weights_convert.names import Names
 from weights_convert.tables import foreign_names, shared_names
 
@@ -55,7 +55,7 @@ class Format:
         company: what is written beside the weights, by name.
         write_file: writes a file of weights, all of the model's or a shard, one tensor at a time.
         whole_models_only: whether it has no place for a single tower.
-        has_resnets: whether it has a place for ResNet towers.
+        resnet_names: the same as ``names`` for models with a ResNet tower; ``None`` where it has no place for one.
         towers_are_read: whether a single tower is read all the same, since others keep one under these names.
         profile: of the image transform that its own library runs a model with, where the checkpoint has none.
         refuse: raises `InputError` for a model that it cannot express.
@@ -78,7 +78,7 @@ class Format:
     read_files: Callable[[Path], Files] = read_files
     company: Callable[[Model], Files] = hugging_face_company
     whole_models_only: bool = False
-    has_resnets: bool = False
+    resnet_names: Names | None = None
     towers_are_read: bool = False
     profile: Profile = "huggingface"
     refuse: Callable[[Model], None] = lambda model: None
@@ -101,12 +101,31 @@ class Format:
     @property
     def marks(self) -> tuple[str, ...]:
         """Names by which a model of this format is found in a file."""
-        return (*self.other_marks, *(name for signature in self.names.signatures for name in signature))
+        signatures = [signature for names in self._all_names for signature in names.signatures]
+        return (*self.other_marks, *(name for signature in signatures for name in signature))
+
+    @property
+    def _all_names(self) -> tuple[Names, ...]:
+        return (self.names,) if self.resnet_names is None else (self.names, self.resnet_names)
+
+    def names_in(self, container: Container) -> Names:
+        """How the weights of a container are named: as of a model with a ResNet tower, if it has blocks of one."""
+        stored = self.plain_names(container)
+        return next(
+            (names for names in reversed(self._all_names) if not names.signatures[1].isdisjoint(stored)), self.names
+        )
+
+    def names_of(self, config: AnyConfig) -> Names:
+        """How the weights of a model are named."""
+        if not has_resnet(config):
+            return self.names
+        assert self.resnet_names is not None, "`check` would have refused it"
+        return self.resnet_names
 
     def towers(self, container: Container) -> tuple[bool, ...]:
         """Whether a container has the text tower, and whether the vision tower, in the names of this format."""
         stored = self.plain_names(container)
-        return tuple(not signature.isdisjoint(stored) for signature in self.names.signatures)
+        return tuple(not signature.isdisjoint(stored) for signature in self.names_in(container).signatures)
 
     def recognises(self, container: Container) -> bool:
         """Whether the names in a container are those of this format."""
@@ -118,11 +137,11 @@ class Format:
     def known_names(self, container: Container) -> int:
         """How many names of its towers a container has; formats that share some are told apart by it."""
         stored = self.plain_names(container)
-        return sum(len(signature.intersection(stored)) for signature in self.names.signatures)
+        return sum(len(signature.intersection(stored)) for signature in self.names_in(container).signatures)
 
     def read(self, container: Container) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """The weights of a container in the shared scheme, and what has no place in it."""
-        found, rest = shared_names(self.names, self.plain_names(container))
+        found, rest = shared_names(self.names_in(container), self.plain_names(container))
         implied = {name for name in rest for each in self.implied if fnmatchcase(name, each.pattern)}
         return found, {name: tensor for name, tensor in rest.items() if name not in implied}
 
@@ -155,9 +174,11 @@ class Format:
             raise InputError(
                 f"{self.title}: holds whole models only, and the source is a single tower. Convert it to hf."
             )
-        vision = getattr(model.config, "vision_config", model.config)
-        if isinstance(vision, CLIPVisionConfig) and vision.is_resnet and not self.has_resnets:
-            raise InputError(f"{self.title}: holds no ResNet vision towers. Convert it to hf.")
+        if has_resnet(model.config) and self.resnet_names is None:
+            raise InputError(
+                f"{self.title}: has no ResNet vision towers, and the model has one. Convert it to hf, openai or "
+                "open_clip."
+            )
         self.refuse(model)
 
     def write(self, model: Model, path: Path, max_shard_size: int) -> None:
@@ -168,7 +189,7 @@ class Format:
             path: a directory that is there, or the file if ``is_file``.
             max_shard_size: in bytes, if ``sharded``.
         """
-        tensors = foreign_names(self.names, model.specs, model.weights, model.heads)
+        tensors = foreign_names(self.names_of(model.config), model.specs, model.weights, model.heads)
 
         def write_one(file: Path, held: Mapping[str, Tensor]) -> None:
             self.write_file(file, held, model)

@@ -60,6 +60,12 @@ class Model:
         return tower + ("WithProjection" if self.projection else "")
 
 
+def has_resnet(config: AnyConfig) -> bool:
+    """Whether the vision tower is a ResNet."""
+    vision = config.vision_config if isinstance(config, CLIPConfig) else config
+    return isinstance(vision, CLIPVisionConfig) and vision.is_resnet
+
+
 def pools_at_largest_id(config: CLIPTextConfig) -> bool:
     """Whether the end of a text is where the largest id is, the only rule that OpenAI's and Keras Hub's models have."""
     return has_legacy_end(config) or config.eos_token_id == config.vocab_size - 1

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from clip_core.config import CLIPConfig
+from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.schemes import Scheme
 from clip_core.weights import WeightSpec, weight_specs
 
@@ -16,7 +15,8 @@ LAYER = "{i}"
 """Stands for the number of a layer in names."""
 LAYER_SUFFIX = "{_i}"
 """Stands for the suffix that Keras gives to the layers of a list: nothing for the first, then ``_1``, ``_2``."""
-LAYER_IN_PATH = re.compile(r"(?<=\.layers\.)[0-9]+(?=\.)")
+LAYER_IN_PATH = re.compile(r"(?:(?<=\.layers\.)|(?<=\.layer[1-9]\.))[0-9]+(?=\.)")
+"""The number of a block: of a transformer, or of a stage of a ResNet."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ class Place:
     part: tuple[int, int] | None = None
 
 
-def _templates() -> tuple[WeightSpec, ...]:
-    one_layer: Any = {"num_hidden_layers": 1}
-    specs = weight_specs(CLIPConfig(text_config=one_layer, vision_config=one_layer))
+def _templates(vision: CLIPVisionConfig) -> tuple[WeightSpec, ...]:
+    specs = weight_specs(CLIPConfig(text_config=CLIPTextConfig(num_hidden_layers=1), vision_config=vision))
     return tuple(replace(spec, path=LAYER_IN_PATH.sub(LAYER, spec.path)) for spec in specs)
 
 
-TEMPLATES = _templates()
+TEMPLATES = _templates(CLIPVisionConfig(num_hidden_layers=1))
 """The weights of every model, those of the layers once, with `LAYER` for the number."""
+RESNET_TEMPLATES = _templates(CLIPVisionConfig(stage_depths=(1, 1, 1, 1), hidden_size=64, num_attention_heads=1))
+"""The same of every model with a ResNet as vision tower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ class Names:
         leaf: what the name ends with; ``{}`` stands for the scheme's leaf.
         axes: orders of axes that hold for some modules only, by the last name of the path and the kind.
         places: what lies elsewhere, by name in the table.
+        templates: the weights of the models that it names.
     """
 
     scheme: Scheme
@@ -64,6 +66,12 @@ class Names:
     leaf: str = "{}"
     axes: Mapping[tuple[str, str], str] = field(default_factory=dict)
     places: Mapping[str, Place] = field(default_factory=dict)
+    templates: tuple[WeightSpec, ...] = TEMPLATES
+
+    def of_resnets(self, modules: Mapping[str, str] | None = None) -> Names:
+        """The same names for models with a ResNet as vision tower; ``modules`` are replaced before all others."""
+        places = {name: place for name, place in self.places.items() if not name.startswith("vis")}
+        return replace(self, modules={**(modules or {}), **self.modules}, places=places, templates=RESNET_TEMPLATES)
 
     def place(self, template: WeightSpec) -> Place:
         """Where a weight lies; paths have `LAYER` for the number of a layer."""
@@ -78,14 +86,18 @@ class Names:
 
     @cached_property
     def signatures(self) -> tuple[frozenset[str], ...]:
-        """Of each tower, what the norms and the first block are called; who has none of these, has not the tower."""
+        """Of each tower, what the norms and the first block are called; who has none of these, has not the tower.
+
+        Of a ResNet, the first block of each stage: a transformer has a first convolution, too.
+        """
         return tuple(
             frozenset(
                 numbered(self.place(template).name, 0)
-                for template in TEMPLATES
-                if template.path.startswith(tower) and "embeddings" not in template.path
+                for template in self.templates
+                if template.path.startswith(tower)
+                and ("embeddings" not in template.path if is_transformer else ".layer" in template.path)
             )
-            for tower in ("text_model.", "vision_model.")
+            for tower, is_transformer in (("text_model.", True), ("vision_model.", self.templates is TEMPLATES))
         )
 
 

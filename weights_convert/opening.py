@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -28,7 +27,6 @@ from weights_convert.wrapping import Unwrapped, unwrapped
 
 _FILES = tuple(files for format_ in FORMATS.values() for files in format_.files)
 _USUAL = tuple(dict.fromkeys((*(files.whole for files in _FILES), *(files.index for files in _FILES if files.index))))
-_RESNET = re.compile(r"(?:^|\.)visual\.layer1\.")
 _FOREIGN = tuple(form for format_ in FORMATS.values() if format_ is not HF for form in format_.downloads)
 _COMPANY = frozenset({JOURNAL, *(name for format_ in FORMATS.values() for name in format_.small_files)})
 """Names of files beside the weights that say what these mean."""
@@ -172,8 +170,6 @@ def recognise(container: Container) -> Format:
     if candidates:
         titles = ", ".join(f"{format_.name} ({format_.title})" for format_ in candidates)
         raise CheckpointFormatError(f"{container.path}: could be of several formats: {titles}.")
-    if any(_RESNET.search(name) for name in container.tensors):
-        raise CheckpointFormatError(f"{container.path}: a CLIP with a ResNet vision tower, which is not supported.")
     names = ", ".join(repr(name[:100]) for name in sorted(container.tensors)[:5]) or "no tensors"
     raise CheckpointFormatError(
         f"{container.path}: expected the weights of a CLIP model in one of the formats {', '.join(FORMATS)}; "

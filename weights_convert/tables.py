@@ -14,7 +14,7 @@ from dataclasses import replace
 from clip_core.checkpoint.tensors import Shape, Tensor, joined
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.weights import AXES, WeightSpec, permutation
-from weights_convert.names import LAYER, LAYER_IN_PATH, LAYER_SUFFIX, TEMPLATES, Names, Place, numbered
+from weights_convert.names import LAYER, LAYER_IN_PATH, LAYER_SUFFIX, Names, Place, numbered
 
 _SUFFIX_PATTERN = r"(?:_([1-9][0-9]{0,4}))?"
 _LAYER_PATTERN = r"(0|[1-9][0-9]{0,4})"
@@ -47,7 +47,7 @@ def shared_names(names: Names, stored: Mapping[str, Tensor]) -> tuple[dict[str, 
 
 def _patterns(names: Names) -> list[tuple[re.Pattern[str], list[tuple[WeightSpec, Place]]]]:
     by_name: defaultdict[str, list[tuple[WeightSpec, Place]]] = defaultdict(list)
-    for spec in TEMPLATES:
+    for spec in names.templates:
         place = names.place(spec)
         by_name[place.name].append((spec, place))
     return [(re.compile(_pattern(name)), members) for name, members in by_name.items()]

@@ -21,6 +21,7 @@ Tree: TypeAlias = dict[str, Union["Tree", tuple[int, Tensor]]]
 """The modules of a model: name to module, or to a tensor and the number of its storage."""
 
 _ALIGNMENT = 64
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # what batch normalisation keeps
 _KINDS = {dtype: name for name, dtype in STORAGES.items()}
 
 
@@ -87,8 +88,10 @@ class _Classes:
             kind, made = self.instance(item) if isinstance(item, dict) else ("Tensor", _tensor(*item))
             declarations.append(f"{name} : {kind}" if name.isidentifier() else f'__annotations__["{name}"] = {kind}')
             attributes += [_text(name), made]
-        parameters = "".join(f'"{name}", ' for name, item in tree.items() if not isinstance(item, dict))
-        lines = [f"__parameters__ = [{parameters}]", "__buffers__ = []", "training : bool", *declarations]
+        leaves = [name for name, item in tree.items() if not isinstance(item, dict)]
+        parameters = "".join(f'"{name}", ' for name in leaves if name not in _BUFFERS)
+        buffers = "".join(f'"{name}", ' for name in leaves if name in _BUFFERS)
+        lines = [f"__parameters__ = [{parameters}]", f"__buffers__ = [{buffers}]", "training : bool", *declarations]
         body = "".join(f"  {line}\n" for line in lines)
         name = self.names.setdefault(body, f"Module{len(self.names)}")
         instructions = [f"c__torch__\n{name}\n".encode(), b")\x81}(", _text("training"), b"\x89", *attributes, b"ub"]

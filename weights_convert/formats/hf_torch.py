@@ -51,16 +51,17 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], model: Model) -> No
     write_safetensors(path, layout, values, {"format": "pt"})  # transformers 4 refuses a file that does not say so
 
 
+_NAMES = Names(scheme=TORCH)
 HF = Format(
     name="hf",
     title="Hugging Face PyTorch",
     containers=("safetensors", "torch", "torchscript"),
     files=(hugging_face_files("model.safetensors", "model-a"), hugging_face_files("pytorch_model.bin")),
     sharded=True,
-    names=Names(scheme=TORCH),
+    names=_NAMES,
+    resnet_names=_NAMES.of_resnets(),
     plain_names=_plain_names,
     other_marks=tuple(_BARE_TOWERS),
     implied=tuple(Implied(name, are_positions, _PASSED_OVER) for name in IGNORED_NAMES),
     write_file=write_tensors,
-    has_resnets=True,
 )

@@ -19,12 +19,14 @@ def _is_own(container: Container) -> bool:
     return container.path.name.startswith("nnx_") or "vision_model/pre_layernorm/scale" in container.tensors
 
 
+_NAMES = Names(scheme=FLAX, separator="/")
 NNX = Format(
     name="nnx",
     title="Triclip's Flax NNX state",
     containers=("msgpack",),
     files=(WeightFiles("nnx_state.msgpack"),),
-    names=Names(scheme=FLAX, separator="/"),
+    names=_NAMES,
+    resnet_names=_NAMES.of_resnets(),
     is_own=_is_own,
     plain_names=lambda container: respelled(container.tensors, "/"),
     write_file=lambda path, tensors, model: write_msgpack(path, tensors),

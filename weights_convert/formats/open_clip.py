@@ -26,8 +26,8 @@ from weights_convert.containers.shards import WeightFiles
 from weights_convert.format import Format
 from weights_convert.formats.hf_torch import write_tensors
 from weights_convert.formats.open_clip_config import MALFORMED, OPEN_CLIP_CONFIG, VISION_DEFAULTS, describe
-from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI, folded_positions
-from weights_convert.model import Files, Model, full_config, json_text
+from weights_convert.formats.openai import IMPLIED, NAMES, OPENAI, RESNET_NAMES, folded_positions
+from weights_convert.model import Files, Model, full_config, has_resnet, json_text
 
 _OWN_TEXT_TOWER = "text."
 
@@ -53,7 +53,8 @@ def _is_own(container: Container) -> bool:
 def _refuse(model: Model) -> None:
     config = full_config(model)
     text, vision = config.text_config, config.vision_config
-    if (text.hidden_act == "quick_gelu") != (vision.hidden_act == "quick_gelu"):
+    activations = {tower.hidden_act == "quick_gelu" for tower in (text, vision) if not has_resnet(tower)}
+    if len(activations) > 1:
         raise InputError("open_clip: has one activation for both towers, the model has two. Convert it to hf.")
     if vision.num_channels != 3:
         raise InputError(f"open_clip: expected 3 channels, got {vision.num_channels}. Convert it to hf.")
@@ -100,6 +101,7 @@ OPEN_CLIP = Format(
     containers=("safetensors", "torch", "torchscript"),
     files=(WeightFiles("open_clip_model.safetensors"), WeightFiles("open_clip_pytorch_model.bin")),
     names=NAMES,
+    resnet_names=RESNET_NAMES,
     plain_names=_plain_names,
     implied=IMPLIED,
     is_own=_is_own,

@@ -10,6 +10,7 @@ from typing import Any
 from clip_core.checks import LEGACY_EOS_TOKEN_ID
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, CLIPError
+from clip_core.resnet import TOTAL_STRIDE
 from weights_convert.companions import ConfigFile
 from weights_convert.model import pools_at_largest_id
 
@@ -30,7 +31,7 @@ def _parse(described: Mapping[str, Any], path: Path) -> CLIPConfig:
     """The configuration in an ``open_clip_config.json`` or one of open_clip's own model configurations.
 
     Raises:
-        CheckpointFormatError: malformed, or of an architecture that is not CLIP's with vision transformers.
+        CheckpointFormatError: malformed, or of an architecture that is not CLIP's.
     """
     model = described.get("model_cfg", described)
     try:
@@ -57,15 +58,14 @@ def _require_plain(path: Path, vision: Mapping[str, Any], text: Mapping[str, Any
             named_model = key in ("hf_model_name", "timm_model_name") and value
             if named_model or not (key in _KNOWN or value in needed or key.startswith(_HARMLESS)):
                 unusual.append(f"{part}.{key} = {value!r}")
-    if isinstance(vision["layers"], list):
-        unusual.append("a ResNet vision tower")
     if text.get("pool_type") == "eos" and text.get("eos_id", 2) == LEGACY_EOS_TOKEN_ID:
         unusual.append("texts that end at the first id 2, which in other libraries means the largest id")
     if vision.get("pool_type", "tok") != "tok" or text.get("pool_type", "argmax") not in ("argmax", "eos"):
         unusual.append("pool_type")
     if unusual:
         raise CheckpointFormatError(
-            f"{path}: expected CLIP with vision transformer, got an architecture with {', '.join(unusual)[:300]}."
+            f"{path}: expected CLIP with a vision transformer or its ResNet, got an architecture with "
+            f"{', '.join(unusual)[:300]}."
         )
 
 
@@ -98,6 +98,16 @@ def _vision_config(cfg: Mapping[str, Any], activation: str | None, embed: int) -
     size = cfg["image_size"]
     if isinstance(size, list | tuple) and len(set(size)) == 1:
         size = size[0]
+    if isinstance(cfg["layers"], list | tuple):  # a ResNet, whose width is that of its stem
+        hidden = cfg["width"] * TOTAL_STRIDE
+        heads = hidden // cfg["head_width"]
+        return CLIPVisionConfig(
+            stage_depths=tuple(cfg["layers"]),
+            hidden_size=hidden,
+            num_attention_heads=heads,
+            image_size=size,
+            projection_dim=embed,
+        )
     return CLIPVisionConfig(
         **_shared_part(cfg, activation, embed),
         num_attention_heads=cfg["width"] // cfg["head_width"],
@@ -118,9 +128,9 @@ def describe(config: CLIPConfig, *, own_tokenizer: bool) -> dict[str, Any]:
         "quick_gelu": text.hidden_act == "quick_gelu",
         "vision_cfg": {
             "image_size": vision.image_size,
-            "patch_size": vision.patch_size,
+            "patch_size": None if vision.is_resnet else vision.patch_size,
             "head_width": vision.head_dim,
-            **_described_part(vision),
+            **(_described_resnet(vision) if vision.is_resnet else _described_part(vision)),
         },
         "text_cfg": {
             "context_length": text.max_position_embeddings,
@@ -132,6 +142,10 @@ def describe(config: CLIPConfig, *, own_tokenizer: bool) -> dict[str, Any]:
             **tokenizer,
         },
     }
+
+
+def _described_resnet(vision: CLIPVisionConfig) -> dict[str, Any]:
+    return {"layers": vision.stage_depths, "width": vision.hidden_size // TOTAL_STRIDE}
 
 
 def _described_part(tower: CLIPTextConfig | CLIPVisionConfig) -> dict[str, Any]:

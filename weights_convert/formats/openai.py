@@ -64,6 +64,7 @@ NAMES = Names(
         },
     },
 )
+RESNET_NAMES = NAMES.of_resnets({"visual_projection": "visual.attnpool.c_proj", "vision_model": "visual"})
 IMPLIED = (  # TorchScript stores attributes as tensors
     Implied("input_resolution", is_setting("vision_config", "image_size")),
     Implied("context_length", is_setting("text_config", "max_position_embeddings")),
@@ -126,8 +127,11 @@ def _refuse(model: Model) -> None:
 
 def _tower_rules(tower: CLIPTextConfig | CLIPVisionConfig) -> dict[str, tuple[bool, str]]:
     width = tower.hidden_size
+    rules = {"num_attention_heads": (tower.num_attention_heads * HEAD_DIM == width, f"hidden_size / {HEAD_DIM}")}
+    if isinstance(tower, CLIPVisionConfig) and tower.is_resnet:
+        return rules
     return {
-        "num_attention_heads": (tower.num_attention_heads * HEAD_DIM == width, f"hidden_size / {HEAD_DIM}"),
+        **rules,
         "hidden_act": (tower.hidden_act == "quick_gelu", "quick_gelu"),
         "intermediate_size": (tower.intermediate_size == 4 * width, "4 * hidden_size"),
         "layer_norm_eps": (tower.layer_norm_eps == 1e-5, "1e-5"),
@@ -143,6 +147,7 @@ OPENAI = Format(
     title="OpenAI",
     containers=("torchscript", "torch"),
     names=NAMES,
+    resnet_names=RESNET_NAMES,
     plain_names=lambda container: folded_positions(container.path, container.tensors),
     implied=IMPLIED,
     is_own=_is_own,

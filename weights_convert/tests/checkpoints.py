@@ -1,6 +1,7 @@
 """Small checkpoints for tests: no two sizes are equal, and yet like OpenAI's, so that every format can hold them."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -8,7 +9,7 @@ import numpy as np
 
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
-from clip_core.config import CLIPConfig
+from clip_core.config import CLIPConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights
 
 CONFIG = CLIPConfig(
@@ -34,6 +35,13 @@ CONFIG = CLIPConfig(
         "patch_size": 7,
     },
 )
+RESNET = replace(
+    CONFIG,
+    vision_config=CLIPVisionConfig(
+        stage_depths=(1, 2, 1, 3), hidden_size=320, num_attention_heads=5, image_size=96, projection_dim=40
+    ),
+)
+"""The same with a ResNet as vision tower."""
 DTYPES = {name: np.dtype(name) for name in ("float32", "float16")} | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 FORMATS = ("hf", "openai", "open_clip", "hf-tf", "hf-flax", "keras-hub", "keras", "nnx")
 
@@ -43,8 +51,11 @@ def weights(dtype: str = "float32", config: CLIPConfig = CONFIG) -> dict[str, np
     draw = np.random.default_rng(0)
     found = {}
     for name, value in draw_weights(config, seed=0):
+        if value.dtype == np.int64:
+            found[name] = np.array(draw.integers(1, 2**40), np.int64)
+            continue
         noisy = value + draw.standard_normal(value.shape).astype(np.float32)
-        kept = "norm" in name or "embedding" in name or name == "logit_scale"
+        kept = any(part in name for part in ("norm", "embedding", ".bn", "downsample.1", "logit_scale"))
         found[name] = noisy.astype(DTYPES["float32" if kept else "float16"] if dtype == "mixed" else DTYPES[dtype])
     return found
 

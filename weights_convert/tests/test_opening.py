@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 
 from clip_core.checkpoint.directory import save_checkpoint
-from clip_core.checkpoint.tensors import constant
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
 from clip_core.schemes import TORCH
 from weights_convert import convert, diff, inspect, open_source, opening
-from weights_convert.containers.torchscript import write_torchscript
 from weights_convert.formats.hf_torch import HF
 from weights_convert.names import Names
 from weights_convert.tests import checkpoints
@@ -57,13 +55,6 @@ def test_weights_that_are_not_those_of_the_configuration(in_format, tmp_path):
     checkpoints.rewrite(tmp_path / "hf/model.safetensors", lambda found: {**found, "extra": np.zeros(3, "f4")})
     with pytest.raises(WeightMismatchError, match=r"\+ extra \[3\]"):
         open_source(tmp_path / "hf")
-
-
-def test_a_resnet_is_named(tmp_path):
-    names = ("visual.layer1.0.conv1.weight", "ln_final.weight")
-    write_torchscript(tmp_path / "RN50.pt", {name: constant(np.zeros(2, "<f4")) for name in names}, {})
-    with pytest.raises(CheckpointFormatError, match="ResNet vision tower, which is not supported"):
-        open_source(tmp_path / "RN50.pt")
 
 
 def test_a_foreign_journal_is_an_error_and_nothing_is_touched(source, tmp_path):

@@ -11,7 +11,7 @@ from clip_core.errors import InputError
 from weights_convert import FORMATS, convert
 from weights_convert.containers.opened import open_container
 from weights_convert.destination import check_destination
-from weights_convert.names import TEMPLATES, numbered
+from weights_convert.names import numbered
 from weights_convert.opening import find_weights, recognise
 from weights_convert.tests import checkpoints
 
@@ -65,9 +65,10 @@ def test_exactly_one_format_recognises_a_file(in_format, name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_weight_has_a_place_of_its_own(name):
-    places = [FORMATS[name].names.place(template) for template in TEMPLATES]
-    assert len({(place.name, place.part) for place in places}) == len(TEMPLATES)
-    assert len({numbered(place.name, 7) for place in places}) == len({place.name for place in places})
+    for names in filter(None, (FORMATS[name].names, FORMATS[name].resnet_names)):
+        places = [names.place(template) for template in names.templates]
+        assert len({(place.name, place.part) for place in places}) == len(names.templates)
+        assert len({numbered(place.name, 7) for place in places}) == len({place.name for place in places})
 
 
 @pytest.mark.parametrize("name", [name for name, format_ in FORMATS.items() if format_.whole_models_only])
