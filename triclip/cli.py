@@ -17,6 +17,12 @@ def _classify() -> click.Command:
     return classify
 
 
+def _models() -> click.Command:
+    from triclip.models import models
+
+    return models
+
+
 def _convert() -> click.Command:
     from weights_convert.cli import convert
 
@@ -50,6 +56,7 @@ class Subcommand(NamedTuple):
 
 _SUBCOMMANDS = {
     "classify": Subcommand(_classify, "Say which of your labels each picture shows."),
+    "models": Subcommand(_models, "List the published models that have a name, or describe one."),
     "convert": Subcommand(_convert, "Rewrite a checkpoint in another format, bit for bit."),
     "inspect": Subcommand(_inspect, "Say what a checkpoint is."),
     "diff": Subcommand(_diff, "Compare two checkpoints, weight by weight."),

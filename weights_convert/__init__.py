@@ -4,6 +4,7 @@ from weights_convert.comparison import Difference, diff
 from weights_convert.conversion import Conversion, convert
 from weights_convert.formats import FORMATS
 from weights_convert.inspection import Inspection, inspect
+from weights_convert.known_models import Unpublished
 from weights_convert.opening import Source, open_source
 from weights_convert.verification import Verification, verify
 
@@ -13,6 +14,7 @@ __all__ = [
     "Difference",
     "Inspection",
     "Source",
+    "Unpublished",
     "Verification",
     "convert",
     "diff",

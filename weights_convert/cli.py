@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -12,8 +13,10 @@ import click
 from clip_core.backends import BACKENDS
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from clip_core.commands import echo
+from clip_core.config import ACTIVATIONS
 from weights_convert import comparison, conversion, inspection, verification
 from weights_convert.formats import FORMATS
+from weights_convert.known_models import GivenConfig, Unpublished
 from weights_convert.progress import show_progress
 
 if TYPE_CHECKING:
@@ -24,12 +27,53 @@ Exit code: 0 {good}, 1 {bad}, 2 it could not be done
 (wrong options, nothing there, a refused or broken file)."""
 _MOST_LINES = 20
 
-_config = click.option(
-    "--config",
-    metavar="FILE|NAME",
-    help="For weights without a configuration: a config.json or open_clip_config.json, a model such as ViT-B/32, or "
-    "openai, for what its clip.load infers.",
+_CONFIG_OPTIONS = (
+    click.option(
+        "--config",
+        metavar="FILE|NAME",
+        help="For weights without a configuration: a config.json or open_clip_config.json, a model such as ViT-B/32, "
+        "or openai, for what its clip.load infers.",
+    ),
+    click.option(
+        "--activation",
+        type=click.Choice(ACTIVATIONS),
+        help="Of weights of sizes that nobody published.  [default: quick_gelu, as in OpenAI's format]",
+    ),
+    click.option(
+        "--head-width",
+        type=click.IntRange(min=1),
+        metavar="WIDTH",
+        help="Of such a model's vision heads.  [default: 64]",
+    ),
+    click.option(
+        "--text-head-width", type=click.IntRange(min=1), metavar="WIDTH", help="Of its text heads.  [default: 64]"
+    ),
 )
+
+
+def _config(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say what model weights without a configuration are; the command gets them as one ``config``."""
+
+    @wraps(command)
+    def call(
+        config: GivenConfig | None,
+        activation: str | None,
+        head_width: int | None,
+        text_head_width: int | None,
+        **others: Any,
+    ) -> None:
+        said: dict[str, Any] = {"activation": activation, "head_width": head_width, "text_head_width": text_head_width}
+        given = {name: value for name, value in said.items() if value is not None}
+        if config is not None and given:
+            raise click.UsageError(f"--config says all; leave out --{next(iter(given)).replace('_', '-')}.")
+        command(config=Unpublished(**given) if given else config, **others)
+
+    described: Callable[..., None] = call
+    for option in reversed(_CONFIG_OPTIONS):
+        described = option(described)
+    return described
+
+
 _key = click.option(
     "--key", metavar="KEY", help="Of several models in a file, the one under this key, such as model_ema."
 )
@@ -77,7 +121,7 @@ def convert(
     to: str,
     dtype: str,
     max_shard_size: str | None,
-    config: str | None,
+    config: GivenConfig | None,
     key: str | None,
     prefix: str | None,
     check: Literal["none", "tensors", "outputs"],
@@ -128,7 +172,9 @@ def convert(
 @_prefix
 @click.option("--tensors", is_flag=True, help="List every weight with dtype, shape and digest.")
 @_json
-def inspect(path: str, config: str | None, key: str | None, prefix: str | None, tensors: bool, as_json: bool) -> None:
+def inspect(
+    path: str, config: GivenConfig | None, key: str | None, prefix: str | None, tensors: bool, as_json: bool
+) -> None:
     """Say what a checkpoint is: format, configuration, weights and their digest, which is the same in every format."""
     found = inspection.inspect(path, config=config, key=key, prefix=prefix, progress=show_progress)
     if as_json:
@@ -172,7 +218,7 @@ def _list(names: Sequence[str]) -> str:
 @click.argument("second", metavar="B")
 @_config
 @_json
-def diff(first: str, second: str, config: str | None, as_json: bool) -> None:
+def diff(first: str, second: str, config: GivenConfig | None, as_json: bool) -> None:
     """Compare two checkpoints, weight by weight and setting by setting, whatever their formats."""
     found = comparison.diff(first, second, config=config, progress=show_progress)
     if as_json:
@@ -224,7 +270,7 @@ def _echo_some(lines: Sequence[str]) -> None:
 @_prefix
 @_json
 def verify(
-    path: str, backends: Sequence[str], config: str | None, key: str | None, prefix: str | None, as_json: bool
+    path: str, backends: Sequence[str], config: GivenConfig | None, key: str | None, prefix: str | None, as_json: bool
 ) -> None:
     """Check that a checkpoint is whole, that its weights are those of its configuration, and what it computes."""
     found = verification.verify(path, backends=backends, config=config, key=key, prefix=prefix, progress=show_progress)

@@ -12,6 +12,7 @@ import numpy as np
 from clip_core.checkpoint.tensors import Array, Tensor
 from clip_core.config import CLIPTextConfig
 from weights_convert.companions import preprocessor_of
+from weights_convert.known_models import GivenConfig
 from weights_convert.model import AnyConfig, Model, pools_at_largest_id
 from weights_convert.opening import open_source
 
@@ -59,7 +60,7 @@ def diff(
     first: str | PathLike[str],
     second: str | PathLike[str],
     *,
-    config: str | PathLike[str] | AnyConfig | None = None,
+    config: GivenConfig | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,
 ) -> Difference:
     """Compares two checkpoints; arguments and errors as for `open_source`. ``config`` serves both."""

@@ -7,12 +7,10 @@ never by guess.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,22 @@ from clip_core.checkpoint.switch import placed
 from clip_core.checkpoint.tensors import Shape
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import CheckpointFormatError, ConfigError
+from clip_core.published.contradictions import config_differences, configuration_of, contradiction
+from clip_core.published.names import by_digest
+from clip_core.published.table import PublishedModel
 from weights_convert.companions import HUGGING_FACE_CONFIG
 from weights_convert.containers.opened import Container
+from weights_convert.downloading import file_sha256
 from weights_convert.format import Format
 from weights_convert.formats import FORMATS
-from weights_convert.known_models import PUBLISHED, inferred_sizes, named_config, names_to_say
+from weights_convert.known_models import (
+    GivenConfig,
+    Unpublished,
+    command_to_say,
+    inferred_sizes,
+    named_config,
+    names_to_say,
+)
 from weights_convert.model import AnyConfig
 from weights_convert.untold import TO_FILL_IN, check_told, config_to_fill_in
 
@@ -33,7 +42,7 @@ _CONFIG_FILES = tuple(
     dict.fromkeys(format_.config for format_ in FORMATS.values() if format_.config is not HUGGING_FACE_CONFIG)
 )
 
-_SMALLEST_PUBLISHED_BYTES = 300_000_000
+_SMALLEST_PUBLISHED_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class FoundConfig:
 
 
 def find_config(
-    container: Container, format_: Format, shapes: Mapping[str, Shape], given: str | PathLike[str] | AnyConfig | None
+    container: Container, format_: Format, shapes: Mapping[str, Shape], given: GivenConfig | None
 ) -> FoundConfig:
     """The configuration of the weights in a container.
 
@@ -55,25 +64,32 @@ def find_config(
 
     Raises:
         ConfigError: there is none and the shapes do not tell all; or the named model is another.
+            or a file beside the weights contradicts what is known of them by their digest.
         CheckpointFormatError: a configuration file is malformed.
     """
-    found = _given(given, shapes) or _inside(container) or _beside(container, format_) or _published(container, shapes)
+    found = _given(given, shapes) or _inside(container) or _beside(container, format_) or _published(container)
     if found is None:
         raise ConfigError(_what_to_say(container, inferred_sizes(shapes)))
     return replace(found, config=_own_part(found.config, shapes))
 
 
-def _given(given: str | PathLike[str] | AnyConfig | None, shapes: Mapping[str, Shape]) -> FoundConfig | None:
+def _given(given: GivenConfig | None, shapes: Mapping[str, Shape]) -> FoundConfig | None:
     if given is None:
         return None
     if isinstance(given, CLIPConfig | CLIPTextConfig | CLIPVisionConfig):
         return FoundConfig(given, "the configuration that was given")
+    if isinstance(given, Unpublished):
+        return FoundConfig(given.config(inferred_sizes(shapes)), f"what was said: {_said(given)}")
     if Path(given).exists():
         described, path = _described(Path(given))
         if HUGGING_FACE_CONFIG.describes(described):
             check_told(described, path, inferred_sizes(shapes))
         return FoundConfig(_parsed(described, path), str(given))
     return FoundConfig(named_config(str(given), shapes), f"the name {given}")
+
+
+def _said(given: Unpublished) -> str:
+    return f"{given.activation}, heads {given.head_width} wide, {given.text_head_width} in texts"
 
 
 def _inside(container: Container) -> FoundConfig | None:
@@ -89,16 +105,25 @@ def _inside(container: Container) -> FoundConfig | None:
 
 def _beside(container: Container, format_: Format) -> FoundConfig | None:
     path = container.path.parent / format_.config.name
-    return FoundConfig(read_config(path), path.name) if os.path.lexists(placed(path)) else None
+    if not os.path.lexists(placed(path)):
+        return None
+    config, model = read_config(path), _known(container)
+    wrong = config_differences(model, config) if model is not None and isinstance(config, CLIPConfig) else []
+    if model is not None and wrong:
+        raise contradiction(model, str(path), wrong, f"To use it as that file says, give it: --config {path}")
+    return FoundConfig(config, path.name)
 
 
-def _published(container: Container, shapes: Mapping[str, Shape]) -> FoundConfig | None:
-    """Known by the digest of the whole file, which is computed only for files that can be one of them."""
+def _published(container: Container) -> FoundConfig | None:
+    model = _known(container)
+    return None if model is None else FoundConfig(configuration_of(model), f"the digest of OpenAI's {model.name}")
+
+
+def _known(container: Container) -> PublishedModel | None:
+    """The model whose file this is, by the digest of all of it, which is computed only for files that can be one."""
     if container.kind != "torchscript" or container.path.stat().st_size < _SMALLEST_PUBLISHED_BYTES:
         return None
-    with open(container.path, "rb") as file:
-        name = PUBLISHED.get(hashlib.file_digest(file, "sha256").hexdigest())
-    return None if name is None else FoundConfig(named_config(name, shapes), f"the digest of OpenAI's {name}")
+    return by_digest().get(file_sha256(container.path))
 
 
 def read_config(path: Path) -> AnyConfig:
@@ -135,6 +160,7 @@ def _own_part(config: AnyConfig, shapes: Mapping[str, Shape]) -> AnyConfig:
 def _what_to_say(container: Container, sizes: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         f"{container.path}: has no configuration, and wrong numbers of heads, activations and ends of text give wrong "
-        f"answers without an error. {names_to_say()} Its shapes tell all of a config.json but what is {TO_FILL_IN!r} "
-        f"here:\n  {json.dumps(config_to_fill_in(sizes))}"
+        f"answers without an error. {names_to_say()} Or say what shapes do not tell, here with what OpenAI's format "
+        f"means without a word:\n  {command_to_say(container.path, sizes)}\nOr give a config.json, in which "
+        f"{TO_FILL_IN!r} is to be filled in:\n  {json.dumps(config_to_fill_in(sizes))}"
     )

@@ -19,7 +19,8 @@ from weights_convert.destination import check_destination, written_beside
 from weights_convert.format import Format
 from weights_convert.formats import FORMATS
 from weights_convert.hashing import Manifest, weights_manifest
-from weights_convert.model import AnyConfig, Model
+from weights_convert.known_models import GivenConfig
+from weights_convert.model import Model
 from weights_convert.opening import open_source
 from weights_convert.outputs import check_outputs, choose_backends
 
@@ -70,7 +71,7 @@ def convert(
     to: str,
     dtype: str = "keep",
     max_shard_size: int | str | None = None,
-    config: str | PathLike[str] | AnyConfig | None = None,
+    config: GivenConfig | None = None,
     key: str | None = None,
     prefix: str | None = None,
     verify: Verify = "tensors",

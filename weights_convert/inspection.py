@@ -9,7 +9,7 @@ from os import PathLike
 from typing import Any
 
 from weights_convert.hashing import weights_manifest
-from weights_convert.model import AnyConfig
+from weights_convert.known_models import GivenConfig
 from weights_convert.opening import open_source
 
 
@@ -57,7 +57,7 @@ class Inspection:
 def inspect(
     path: str | PathLike[str],
     *,
-    config: str | PathLike[str] | AnyConfig | None = None,
+    config: GivenConfig | None = None,
     key: str | None = None,
     prefix: str | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,

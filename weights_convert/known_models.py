@@ -1,34 +1,68 @@
-"""What weights tell of their model, and what a name or a digest tells beyond that: heads, activation, end of text."""
+"""What weights tell of their model, and what a name or two options tell beyond that: heads, activation, end of text."""
 
 from __future__ import annotations
 
 import math
-import re
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from clip_core.checkpoint.tensors import Shape
-from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import ConfigError
+from clip_core.config import ACTIVATIONS, CLIPConfig, CLIPTextConfig, CLIPVisionConfig
+from clip_core.errors import CheckpointNotFoundError, ConfigError, InputError
+from clip_core.published.names import QUICK_GELU_SUFFIX, find_named
+from clip_core.published.table import Architecture, architectures, models
+from clip_core.resnet import STAGES, TOTAL_STRIDE
 from weights_convert.formats.openai import HEAD_DIM
 from weights_convert.model import AnyConfig
 
-PUBLISHED = {
-    "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B/32",
-    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f": "ViT-B/16",
-    "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836": "ViT-L/14",
-    "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02": "ViT-L/14@336px",
-}
-"""SHA-256 of the files that OpenAI published, which is part of their addresses."""
-
-_SIZES = {"ViT-S": (384, 64, 384), "ViT-M": (512, 64, 512), "ViT-B": (768, 64, 512), "ViT-L": (1024, 64, 768),
-          "ViT-H": (1280, 80, 1024), "ViT-g": (1408, 88, 1024), "ViT-bigG": (1664, 104, 1280),
-          "ViT-e": (1792, 112, 1280)}  # fmt: skip
-"""Width of the vision tower and of its heads, width of the text tower, whose heads are 64 wide in all of them."""
 LIKE_OPENAI = "openai"
 """A name for any model that OpenAI's ``clip.load`` can read."""
-_OPENAI_NAMES = tuple(PUBLISHED.values())
-_OPEN_CLIP_NAME = re.compile(r"(ViT-(?:S|M|B|L|H|g|bigG|e))-(\d\d)(?:-alt|-plus)?(?:-\d{3})?(-quickgelu)?")
+Sizes: TypeAlias = Mapping[str, Mapping[str, Any]]
+_TELLING = ("hidden_size", "intermediate_size", "patch_size", "stage_depths")
+"""Sizes that a model of a name must have; of others, such as the picture's, there are other ones in the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unpublished:
+    """What shapes do not tell of a model of sizes that nobody published; the defaults are those of OpenAI's format.
+
+    Attributes:
+        activation: of both towers' transformers.
+        head_width: of the vision tower, or of a ResNet's pooling; the number of heads is the width divided by it.
+        text_head_width: of the text tower.
+    """
+
+    activation: str = "quick_gelu"
+    head_width: int = HEAD_DIM
+    text_head_width: int = HEAD_DIM
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise InputError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r:.60}.")
+
+    def config(self, sizes: Sizes) -> AnyConfig:
+        """The configuration of weights of these sizes.
+
+        Raises:
+            ConfigError: a tower's width is no multiple of its head width.
+        """
+        widths = {"text_config": self.text_head_width, "vision_config": self.head_width}
+        for name, found in sizes.items():
+            if widths[name] < 1 or found["hidden_size"] % widths[name]:
+                option = "--text-head-width" if name == "text_config" else "--head-width"
+                raise ConfigError(
+                    f"{option}: expected a divisor of {found['hidden_size']}, the width of the {name[:-7]} tower, got "
+                    f"{widths[name]}."
+                )
+        return _config(sizes, {name: sizes[name]["hidden_size"] // widths[name] for name in sizes}, self.activation)
+
+
+GivenConfig: TypeAlias = str | PathLike[str] | AnyConfig | Unpublished
+"""What can be said of weights without a configuration: one, a file of it, the name of a model, or what is not told."""
 
 
 def inferred_sizes(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Any]]:
@@ -38,13 +72,13 @@ def inferred_sizes(shapes: Mapping[str, Shape]) -> dict[str, dict[str, Any]]:
         shapes[f"{name}_projection.weight"][0] for name in ("visual", "text") if f"{name}_projection.weight" in shapes
     ]
     for tower in ("text", "vision"):
-        found = _tower_sizes(shapes, f"{tower}_model")
+        found = _tower_sizes(shapes, f"{tower}_model") or (_resnet_sizes(shapes) if tower == "vision" else {})
         if found:
             sizes[f"{tower}_config"] = {**found, **({"projection_dim": embed[0]} if embed else {})}
     return sizes
 
 
-def _tower_sizes(shapes: Mapping[str, Shape], tower: str) -> dict[str, int]:
+def _tower_sizes(shapes: Mapping[str, Shape], tower: str) -> dict[str, Any]:
     position = shapes.get(f"{tower}.embeddings.position_embedding.weight")
     wide = shapes.get(f"{tower}.encoder.layers.0.mlp.fc1.weight")
     if position is None or wide is None:
@@ -61,63 +95,92 @@ def _tower_sizes(shapes: Mapping[str, Shape], tower: str) -> dict[str, int]:
     return {**sizes, "num_channels": patches[1], "patch_size": patches[2], "image_size": image_size}
 
 
+def _resnet_sizes(shapes: Mapping[str, Shape]) -> dict[str, Any]:
+    position = shapes.get("vision_model.attnpool.positional_embedding")
+    stem = shapes.get("vision_model.conv1.weight")
+    if position is None or stem is None:
+        return {}
+    blocks = [f"vision_model.layer{stage}." for stage in range(1, STAGES + 1)]
+    return {
+        "stage_depths": [len({name.split(".")[2] for name in shapes if name.startswith(block)}) for block in blocks],
+        "hidden_size": position[1],
+        "num_channels": stem[1],
+        "patch_size": TOTAL_STRIDE,
+        "image_size": math.isqrt(max(position[0] - 1, 0)) * TOTAL_STRIDE,
+    }
+
+
 def named_config(name: str, shapes: Mapping[str, Shape]) -> AnyConfig:
     """The configuration of a known model or of a tower of it: sizes from the weights, heads and activation by name.
 
     Raises:
-        ConfigError: an unknown name, or weights that are not of that model.
+        ConfigError: an unknown name, one that means several things, or weights that are not of that model.
     """
-    match = _OPEN_CLIP_NAME.fullmatch(name)
     sizes = inferred_sizes(shapes)
     if name == LIKE_OPENAI:
         _check_like_openai(sizes)
-        return _config(sizes, HEAD_DIM, "quick_gelu")
-    if name not in _OPENAI_NAMES and not match:
-        raise ConfigError(f"{name}: no such file, and no known model. {names_to_say()}")
-    family, patch = (match[1], int(match[2])) if match else (name.split("/")[0], int(name.split("/")[1][:2]))
-    width, head_dim, text_width = _SIZES[family]
-    usual = not ("alt" in name or "plus" in name)
-    vision, text = sizes.get("vision_config"), sizes.get("text_config")
-    wrong = []
-    if vision and ((usual and vision["hidden_size"] != width) or vision["hidden_size"] % head_dim):
-        wrong.append(f"a vision tower of width {vision['hidden_size']}")
-    if vision and vision["patch_size"] != patch:
-        wrong.append(f"patches of {vision['patch_size']}")
-    alone = text and not vision  # beside a vision tower that fits, any width will do
-    if text and ((usual and alone and text["hidden_size"] != text_width) or text["hidden_size"] % HEAD_DIM):
-        wrong.append(f"a text tower of width {text['hidden_size']}")
+        return Unpublished().config(sizes)
+    architecture, activation = _named(name)
+    described = architecture.sizes
+    wrong = [
+        f"a {tower[:-7]} tower with {key} {found.get(key)} instead of {described[tower].get(key)}"
+        for tower, found in sizes.items()
+        for key in _TELLING
+        if found.get(key) != described[tower].get(key)
+    ]
     if wrong:
-        raise ConfigError(f"{name}: the weights are of another model, with {' and '.join(wrong)}.")
-    return _config(sizes, head_dim, "quick_gelu" if not match or match[3] else "gelu")
+        raise ConfigError(f"{name}: the weights are of another model, {', '.join(wrong)}.")
+    return _config(sizes, {tower: described[tower]["num_attention_heads"] for tower in sizes}, activation)
 
 
-def _check_like_openai(sizes: Mapping[str, Mapping[str, Any]]) -> None:
+def _named(name: str) -> tuple[Architecture, str]:
+    """Architecture and activation of a name: open_clip's of an architecture, or any of a published model."""
+    plain = name.removesuffix(QUICK_GELU_SUFFIX)
+    if plain in architectures():
+        if name in models():
+            raise ConfigError(
+                f"{name}: is OpenAI's model, with quick_gelu, and open_clip's architecture, with gelu. Say "
+                f"{name}/openai for the former, --activation gelu for the latter."
+            )
+        return architectures()[plain], "gelu" if plain == name else "quick_gelu"
+    try:
+        found = find_named(name)
+    except CheckpointNotFoundError as error:
+        raise ConfigError(str(error)) from error
+    if found is None:
+        raise ConfigError(f"{name}: no such file, and no known model. {names_to_say()}")
+    if found.model.activation is None:
+        raise ConfigError(f"{name}: {found.model.note}. Give that file, or say --activation.")
+    return found.model.architecture, found.model.activation
+
+
+def _check_like_openai(sizes: Sizes) -> None:
     """Raises `ConfigError` for weights that ``clip.load`` would take for another model."""
     for name, tower in sizes.items():
-        width = tower["hidden_size"]
-        if width % HEAD_DIM or tower["intermediate_size"] != 4 * width:
+        width, wide = tower["hidden_size"], tower.get("intermediate_size", 4 * tower["hidden_size"])
+        if width % HEAD_DIM or wide != 4 * width:
             raise ConfigError(
                 f"{LIKE_OPENAI}: expected a {name[:-7]} tower with heads {HEAD_DIM} wide and an MLP four times as wide "
-                f"as itself, got width {width} and an MLP of {tower['intermediate_size']}. Give its config.json."
+                f"as itself, got width {width} and an MLP of {wide}. Say --head-width, or give its config.json."
             )
 
 
-def _config(sizes: Mapping[str, Mapping[str, Any]], vision_head_dim: int, activation: str) -> AnyConfig:
+def _config(sizes: Sizes, heads: Mapping[str, int], activation: str) -> AnyConfig:
     text = vision = None
     if "text_config" in sizes:
         found = sizes["text_config"]
         last = found["vocab_size"] - 1
         text = CLIPTextConfig(
             **found,
-            num_attention_heads=found["hidden_size"] // HEAD_DIM,
+            num_attention_heads=heads["text_config"],
             hidden_act=activation,
             bos_token_id=max(last - 1, 0),
             eos_token_id=last,
         )
     if "vision_config" in sizes:
         found = sizes["vision_config"]
-        heads = found["hidden_size"] // vision_head_dim
-        vision = CLIPVisionConfig(**found, num_attention_heads=heads, hidden_act=activation)
+        acts: dict[str, Any] = {} if "stage_depths" in found else {"hidden_act": activation}
+        vision = CLIPVisionConfig(**found, num_attention_heads=heads["vision_config"], **acts)
     if text and vision:
         return CLIPConfig(projection_dim=vision.projection_dim, text_config=text, vision_config=vision)
     tower = text or vision
@@ -126,10 +189,25 @@ def _config(sizes: Mapping[str, Mapping[str, Any]], vision_head_dim: int, activa
     return tower
 
 
+def command_to_say(path: Path, sizes: Sizes) -> str:
+    """The command that converts weights without a configuration, with the defaults of OpenAI's format if they fit."""
+    options = ["--activation", "quick_gelu"]
+    for name, option in (("vision_config", "--head-width"), ("text_config", "--text-head-width")):
+        width = sizes.get(name, {}).get("hidden_size", 0)
+        if name == "vision_config" and width:
+            options += [option, str(HEAD_DIM) if width % HEAD_DIM == 0 else "WIDTH"]
+        elif width % HEAD_DIM:
+            options += [option, "WIDTH"]
+    return f"triclip convert {shlex.quote(str(path))} NEW_DIRECTORY --to hf {' '.join(options)}"
+
+
 def names_to_say() -> str:
     """How to say which model weights without a configuration are of."""
+    openai = [name for name in models() if "/" in name and models()[name].source.url.endswith(".pt")]
+    known = ", ".join(name for name in openai if name.split("/")[0] not in architectures())
     return (
-        "Say which model it is with --config (config= in Python): a config.json or open_clip_config.json; "
-        f"one of OpenAI's models, {', '.join(_OPENAI_NAMES)}, or {LIKE_OPENAI} for any that its clip.load reads "
-        "(quick_gelu, heads of 64); or a name of open_clip, such as ViT-B-32 (gelu) or ViT-B-32-quickgelu."
+        "Say which model it is with --config (config= in Python): a config.json or open_clip_config.json; a published "
+        f"model that triclip models lists, such as OpenAI's {known}; an architecture of open_clip, such as ViT-B-32 "
+        f"(gelu) or ViT-B-32-quickgelu; or {LIKE_OPENAI} for any that OpenAI's clip.load reads (quick_gelu, heads of "
+        "64)."
     )

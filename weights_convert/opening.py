@@ -21,6 +21,7 @@ from weights_convert.containers.opened import SUFFIXES, Container, open_containe
 from weights_convert.format import Format
 from weights_convert.formats import FORMATS
 from weights_convert.formats.hf_torch import HF
+from weights_convert.known_models import GivenConfig
 from weights_convert.model import AnyConfig, Model
 from weights_convert.pipelines import clip_folders, tokenizer_folder
 from weights_convert.wrapping import Unwrapped, unwrapped
@@ -61,7 +62,7 @@ class Source:
 
 def open_source(
     path: str | PathLike[str],
-    config: str | PathLike[str] | AnyConfig | None = None,
+    config: GivenConfig | None = None,
     *,
     key: str | None = None,
     prefix: str | None = None,
@@ -95,7 +96,7 @@ def open_source(
     return source
 
 
-def _recognised(alone: Unwrapped, config: str | PathLike[str] | AnyConfig | None, seen: Fingerprints) -> Source:
+def _recognised(alone: Unwrapped, config: GivenConfig | None, seen: Fingerprints) -> Source:
     container = alone.container
     format_ = recognise(container)
     found, rest = format_.read(container)

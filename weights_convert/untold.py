@@ -17,6 +17,8 @@ _WRITTEN_BY_LIBRARIES = frozenset(("transformers_version", "architectures"))
 
 
 def _untold(sizes: Mapping[str, Any]) -> list[str]:
+    if "stage_depths" in sizes:
+        return ["num_attention_heads"]
     own_vocabulary = sizes.get("vocab_size", CLIP_VOCABULARY_SIZE) != CLIP_VOCABULARY_SIZE
     return ["num_attention_heads", "hidden_act", *(["eos_token_id"] if own_vocabulary else [])]
 

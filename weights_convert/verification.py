@@ -11,7 +11,7 @@ from clip_core.backends import installed_backends
 from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
 from weights_convert.company import problems_of
 from weights_convert.hashing import weights_manifest
-from weights_convert.model import AnyConfig
+from weights_convert.known_models import GivenConfig
 from weights_convert.opening import open_source
 from weights_convert.outputs import choose_backends, compared, run_model
 
@@ -52,7 +52,7 @@ def verify(
     path: str | PathLike[str],
     *,
     backends: Sequence[str] = (),
-    config: str | PathLike[str] | AnyConfig | None = None,
+    config: GivenConfig | None = None,
     key: str | None = None,
     prefix: str | None = None,
     progress: Callable[[int], Callable[[int], None]] | None = None,

@@ -175,9 +175,3 @@ def models() -> Mapping[str, PublishedModel]:
 def _preprocessing(found: Mapping[str, Any]) -> Preprocessing:
     statistics = {key: tuple(found[key]) for key in ("image_mean", "image_std")}
     return Preprocessing(**{**found, **statistics})
-
-
-def made_from() -> str:
-    """The package and the version that the table was made from."""
-    name: str = _read("models.json")["made_from"]
-    return name

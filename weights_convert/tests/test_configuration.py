@@ -1,16 +1,20 @@
 import dataclasses
+import hashlib
 import json
+import shlex
 
 import pytest
+from click.testing import CliRunner
 
 from clip_core.checkpoint.directory import save_checkpoint
-from clip_core.errors import ConfigError
+from clip_core.errors import ConfigError, InputError
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
-from weights_convert import open_source
+from weights_convert import Unpublished, configuration, open_source
+from weights_convert.__main__ import main
 from weights_convert.containers.opened import open_container
 from weights_convert.containers.torchscript import write_torchscript
-from weights_convert.tests import checkpoints
+from weights_convert.tests import checkpoints, published
 
 
 @pytest.fixture
@@ -30,6 +34,57 @@ def test_without_configuration_the_error_says_what_to_do(bare):
     message = without_configuration(bare)
     for part in ('"hidden_size": 128', "--config", "ViT-B/32", "openai for any", "quickgelu", "'?'"):
         assert part in message
+
+
+def test_the_command_in_the_error_converts(bare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (said,) = [line for line in without_configuration(bare).splitlines() if line.startswith("  triclip convert ")]
+    assert said == f"  triclip convert {bare} NEW_DIRECTORY --to hf --activation quick_gelu --head-width 64"
+    result = CliRunner().invoke(main, shlex.split(said)[1:])
+    assert result.exit_code == 0, result.output
+    assert "configuration: what was said: quick_gelu, heads 64 wide, 64 in texts" in result.output
+    assert open_source("NEW_DIRECTORY").model.config == checkpoints.CONFIG
+    both = CliRunner().invoke(main, [*shlex.split(said)[1:], "--config", "openai"])
+    assert (both.exit_code, "--config says all; leave out --activation" in both.output) == (2, True)
+
+
+def test_sizes_that_nobody_published_need_no_file(tmp_path):
+    save_checkpoint(tmp_path, DISTINCT, dict(draw_weights(DISTINCT, seed=0)), architecture="CLIPModel")
+    (tmp_path / "config.json").unlink()
+    assert "--activation quick_gelu --head-width WIDTH --text-head-width WIDTH\n" in without_configuration(tmp_path)
+    found = open_source(tmp_path, Unpublished(activation="gelu", head_width=4, text_head_width=8)).model.config
+    assert (found.vision_config.num_attention_heads, found.text_config.num_attention_heads) == (5, 3)
+    assert {found.vision_config.hidden_act, found.text_config.hidden_act} == {"gelu"}
+    with pytest.raises(
+        ConfigError, match="--text-head-width: expected a divisor of 24, the width of the text tower, got"
+    ):
+        open_source(tmp_path, Unpublished(head_width=4))
+    with pytest.raises(InputError, match="activation: expected one of quick_gelu, gelu, "):
+        Unpublished(activation="relu")
+
+
+def test_a_file_beside_a_published_one_that_contradicts_it_is_refused(bare, tmp_path, monkeypatch):
+    digest = hashlib.sha256(bare.read_bytes()).hexdigest()
+    row = {"name": "Tiny", "source": {"url": "https://openaipublic.example/Tiny.pt", "sha256": digest}}
+    monkeypatch.setattr(configuration, "_SMALLEST_PUBLISHED_BYTES", 1)
+    published.use_table(monkeypatch, tmp_path / "table", [row])
+    try:
+        found = open_source(bare)
+        assert (found.model.config, found.config_origin) == (checkpoints.CONFIG, "the digest of OpenAI's Tiny")
+        vision = {"layers": 3, "width": 128, "patch_size": 7, "image_size": 28}
+        text = {"width": 64, "heads": 1, "layers": 2, "context_length": 11, "vocab_size": 61}
+        described = {"embed_dim": 40, "vision_cfg": vision, "text_cfg": text}
+        beside = bare.with_name("open_clip_config.json")
+        beside.write_text(json.dumps(described))
+        with pytest.raises(
+            ConfigError, match="(?s)known of Tiny.*hidden_act: expected 'quick_gelu', got 'gelu'"
+        ) as error:
+            open_source(bare)
+        assert f"To use it as that file says, give it: --config {beside}" in str(error.value)
+        assert open_source(bare, beside).model.config.text_config.hidden_act == "gelu"
+    finally:
+        monkeypatch.undo()
+        published.forget()
 
 
 def test_the_configuration_in_the_error_must_be_filled_in(bare, tmp_path):
