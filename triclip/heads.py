@@ -20,7 +20,7 @@ from triclip.engines import Vectors, engine_of
 from triclip.inputs import listed_texts
 from triclip.labels import DEFAULT_TEMPLATE, Templates, fill_templates, listed_templates
 from triclip.model_digest import model_digest
-from triclip.zero_shot import build_zero_shot_classifier
+from triclip.zero_shot import build_zero_shot_classifier, text_encoder
 
 _KIND, _VERSION = "triclip zero-shot head", "1"
 _TENSOR = "label_embeds"
@@ -72,11 +72,17 @@ class ZeroShotHead:
         truncate: bool = False,
         advance: Callable[[int], None] | None = None,
     ) -> Self:
-        """The head that `build_zero_shot_classifier` gives the vectors of; arguments and errors as there."""
+        """The head that `build_zero_shot_classifier` gives the vectors of; arguments and errors as there.
+
+        Raises:
+            WeightMismatchError: also, the model has an adapter: merge it first.
+        """
+        text_encoder(model, tokenizer)  # so that what is no model is said before anything is computed
+        digest = digest_of(model)
         vectors = build_zero_shot_classifier(
             model, tokenizer, labels, templates, batch_size=batch_size, truncate=truncate, advance=advance
         )
-        return cls(vectors, listed_texts(labels, "labels"), listed_templates(templates), digest_of(model))
+        return cls(vectors, listed_texts(labels, "labels"), listed_templates(templates), digest)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes a safetensors file, beside and then renamed; a head that is there is replaced.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from clip_core.config import CLIPConfig
+from clip_core.errors import WeightMismatchError
 from weights_convert.hashing import Manifest
 
 _WITHOUT_PART = {
@@ -29,8 +30,12 @@ def model_digest(model: Any) -> str:
         model: a CLIP model of any backend.
 
     Raises:
-        LookupError, AttributeError: the model has lost a weight.
+        WeightMismatchError: it computes with more or less than the weights of its configuration, as with an adapter.
     """
+    try:
+        model.check_saveable()
+    except WeightMismatchError as error:
+        raise WeightMismatchError(f"the model has no digest, since no checkpoint holds all of it. {error}") from None
     manifest = Manifest()
     for name, weight in model.named_weights().items():
         manifest.add(name, weight if weight.dtype.itemsize >= 4 else weight.astype(np.float32))

@@ -30,7 +30,8 @@ class TorchEngine:
         return cls(CLIPModel.from_directory(directory, dtype=dtype).to(place), place)
 
     @classmethod
-    def of(cls, model: CLIPModel) -> Self:
+    def of(cls, model: Any) -> Self:
+        model = model.as_own() if hasattr(model, "as_own") else model  # of clip_torch.hf
         if model.training and model.config.text_config.attention_dropout:
             raise InputError("model: expected one in evaluation mode, got one that drops at random. Call model.eval().")
         return cls(model, model.device)
@@ -41,8 +42,7 @@ class TorchEngine:
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
         with torch.inference_mode():
-            features: Any = self.model.get_text_features(self._tensor(input_ids), self._tensor(attention_mask))
-            return _array(getattr(features, "pooler_output", features))  # clip_torch.hf's are as in transformers
+            return _array(self.model.get_text_features(self._tensor(input_ids), self._tensor(attention_mask)))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with torch.inference_mode():

@@ -13,7 +13,13 @@ import torch
 import triclip
 from clip_core import CLIPTokenizer
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
-from clip_core.errors import CheckpointError, CheckpointFormatError, CheckpointNotFoundError, InputError
+from clip_core.errors import (
+    CheckpointError,
+    CheckpointFormatError,
+    CheckpointNotFoundError,
+    InputError,
+    WeightMismatchError,
+)
 from clip_torch import CLIPModel
 from triclip import ZeroShotHead
 from triclip.model_digest import model_digest
@@ -80,6 +86,29 @@ def test_what_no_vector_depends_on_changes_no_digest(checkpoint: str, head: Zero
     CLIPModel.from_pretrained(checkpoint, dtype="bfloat16").save_pretrained(tmp_path)  # now the weights are rounded
     narrow, wide = (model_digest(CLIPModel.from_pretrained(tmp_path, dtype=dtype)) for dtype in ("bfloat16", "float32"))
     assert narrow == wide != head.digest
+
+
+class Adapted(torch.nn.Linear):
+    """As libraries of adapters wrap a layer: the weight is there, and more."""
+
+    def __init__(self, layer: torch.nn.Linear) -> None:
+        super().__init__(layer.in_features, layer.out_features, bias=False)
+        self.weight = layer.weight
+        self.adapter = torch.nn.Parameter(torch.ones(layer.out_features))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return super().forward(values) + self.adapter
+
+
+def test_a_model_with_an_adapter_has_no_head_to_keep(checkpoint: str) -> None:
+    model = CLIPModel.from_pretrained(checkpoint)
+    model.text_projection = Adapted(model.text_projection)
+    counts: list[int] = []
+    with pytest.raises(
+        WeightMismatchError, match=r"has no digest, since no.*\n.*adapter \[24\](.*\n)*.*Merge adapters"
+    ):
+        ZeroShotHead.build(model, CLIPTokenizer.from_pretrained(checkpoint), "cat", advance=counts.append)
+    assert not counts
 
 
 def rewritten(head: ZeroShotHead, path: Path, tensors: dict[str, Any], **metadata: str) -> None:
@@ -171,3 +200,12 @@ def test_more_description_than_can_be_read_again_is_refused(head: ZeroShotHead, 
 def test_a_changed_checkpoint_is_another_model(checkpoint: str, head: ZeroShotHead, tmp_path: Path) -> None:
     other = triclip.load(changed_copy(checkpoint, tmp_path / "other", {"logit_scale": 1.0}), "torch", "cpu")
     assert other.digest() != head.digest
+
+
+def test_a_model_of_transformers_over_ours_is_the_same_model(checkpoint: str, head: ZeroShotHead) -> None:
+    from clip_torch import hf
+
+    tokenizer = CLIPTokenizer.from_pretrained(checkpoint)
+    found = ZeroShotHead.build(hf.CLIPModel.from_pretrained(checkpoint), tokenizer, LABELS, ("a {}", "{}!"))
+    np.testing.assert_allclose(found.vectors, head.vectors, atol=1e-6)
+    assert found.digest == head.digest
