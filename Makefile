@@ -76,6 +76,7 @@ test-parity: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.import_time
+	$(BIN)/python -m benchmarks.tokenize
 	$(BIN)/python -m benchmarks.forward
 	$(BIN)/python -m benchmarks.convert
 

@@ -10,11 +10,14 @@ import gzip
 import json
 from collections.abc import Sequence
 from functools import cache
+from hashlib import sha256
 from heapq import heappop, heappush
+from itertools import pairwise
 from pathlib import Path
 
 from clip_core.checkpoint.files import read_json, read_small
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
+from clip_core.tokenizer.remembered import Remembered
 from clip_core.tokenizer.text import END_OF_TEXT, END_OF_WORD, ORDERED_SYMBOLS, START_OF_TEXT, to_symbols
 
 Merge = tuple[str, str]
@@ -23,7 +26,15 @@ MERGE_COUNT = 48_894
 _BUILTIN_TABLE = Path(__file__).parent / "vocabulary" / "bpe_simple_vocab_16e6.txt.gz"
 _MERGES_HEADER = "#version: 0.2"
 _MAX_MERGES_BYTES = 10_000_000  # CLIP's file has 0.5
-_CACHED_WORDS = 65_536
+_CLIP_DIGEST = "f61f2adf497e6f5357c347aeb4646fabe82f341e946de5bdec5d2858e41bef4a"
+"""Of CLIP's merges. With these, a word that is a token becomes that token, all 34,483; with others it need not."""
+_SHORT = 32
+"""Symbols. A word of so many is merged faster by looking at all of it again and again than with a heap."""
+
+
+def digest_of(merges: Sequence[Merge]) -> str:
+    """SHA-256 of merges, one a line."""
+    return sha256("\n".join(map(" ".join, merges)).encode()).hexdigest()
 
 
 @cache
@@ -147,24 +158,46 @@ class BytePairEncoder:
     def __init__(self, merges: Sequence[Merge]) -> None:
         self.merges = list(merges)
         self._ranks = {merge: rank for rank, merge in enumerate(self.merges)}
-        self._seen: dict[str, tuple[str, ...]] = {}
+        self._seen = Remembered[tuple[str, ...]]()
+        is_clip = len(merges) == MERGE_COUNT and digest_of(self.merges) == _CLIP_DIGEST
+        self._whole = {first + last for first, last in self.merges if last.endswith(END_OF_WORD)} if is_clip else set()
 
     def split(self, word: str) -> tuple[str, ...]:
         """The tokens of a word of one character or more, the last ending in `</w>`."""
         tokens = self._seen.get(word)
         if tokens is None:
             symbols = to_symbols(word)
-            tokens = self._merge([*symbols[:-1], symbols[-1] + END_OF_WORD])
-            if len(self._seen) >= _CACHED_WORDS:
-                self._seen.clear()
-            self._seen[word] = tokens
+            ended = symbols + END_OF_WORD
+            tokens = (ended,) if ended in self._whole else self.merge([*symbols[:-1], symbols[-1] + END_OF_WORD])
+            self._seen.put(word, tokens)
         return tokens
 
-    def _merge(self, symbols: list[str]) -> tuple[str, ...]:
-        """Merge the pair of lowest rank, everywhere from the left, until no neighbours merge.
+    def merge(self, symbols: list[str]) -> tuple[str, ...]:
+        """Merge the pair of lowest rank, everywhere from the left, until no neighbours merge."""
+        return self._merge_short(symbols) if len(symbols) <= _SHORT else self._merge_long(symbols)
 
-        Candidates wait in a heap by rank and place, and symbols know their neighbours, so that a word of n symbols
-        takes n log n steps: a long text without spaces is one word.
+    def _merge_short(self, symbols: list[str]) -> tuple[str, ...]:
+        rank_of, none = self._ranks.get, len(self.merges)
+        ranks = [rank_of(pair, none) for pair in pairwise(symbols)]  # of each symbol with the next
+        while ranks:
+            rank = min(ranks)
+            if rank == none:
+                break
+            merged = "".join(self.merges[rank])
+            while rank in ranks:  # a pair with what was merged has another rank
+                left = ranks.index(rank)
+                symbols[left : left + 2] = [merged]
+                del ranks[left]
+                if left:
+                    ranks[left - 1] = rank_of((symbols[left - 1], merged), none)
+                if left < len(ranks):
+                    ranks[left] = rank_of((merged, symbols[left + 1]), none)
+        return tuple(symbols)
+
+    def _merge_long(self, symbols: list[str]) -> tuple[str, ...]:
+        """As `merge`, in n log n steps for n symbols: a long text without spaces is one word.
+
+        Candidates wait in a heap by rank and place, and symbols know their neighbours.
         """
         end = len(symbols)
         before, after = list(range(-1, end - 1)), list(range(1, end + 1))

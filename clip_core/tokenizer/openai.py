@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
 from clip_core.errors import InputError
 from clip_core.tokenizer.bpe import BytePairEncoder, Merge, merges_text, vocabulary_json
 from clip_core.tokenizer.options import EncodeOptions, Row, Segment, Truncation
+from clip_core.tokenizer.remembered import Remembered
 from clip_core.tokenizer.rows import Columns, Ids, fillers, pad_rows, special_mask, surround, truncate
 from clip_core.tokenizer.settings import TokenizerSettings
 from clip_core.tokenizer.table import AddedToken, TokenTable, known_id
@@ -34,6 +36,9 @@ class OpenAIEncoder:
         self._special_words = self._takes_special and {START_OF_TEXT, END_OF_TEXT} <= table.vocabulary.keys()
         self._added: dict[int, AddedToken] = {}
         self._added_pattern: re.Pattern[str] | None = None
+        self._ids = Remembered[tuple[int, ...]]()
+        self._ids_added: dict[int, AddedToken] = {}
+        self._ids_unknown = settings.unk_token
 
     # ---- text to ids
 
@@ -51,30 +56,52 @@ class OpenAIEncoder:
                 "return_overflowing_tokens of pairs needs truncation='only_first' or 'only_second': "
                 "'longest_first' cuts both texts"
             )
-        encoded = [self._encode_row(first, second, options) for first, second in rows]
+        around = self._around(options)
+        if options.only_ids and not pairs:
+            encoded: Columns = {"input_ids": self._encode_texts([text for text, _ in rows], around, options)}
+        else:
+            whole = [self._encode_row(first, second, around, options) for first, second in rows]
+            encoded = {name: [row[name] for row in whole] for name in whole[0]}
         columns = pad_rows(
-            {name: [row[name] for row in encoded] for name in encoded[0]},
+            encoded,
             padding=options.padding,
             max_length=options.max_length,
             pad_to_multiple_of=options.pad_to_multiple_of,
             padding_side=options.padding_side,
             fillers=fillers(options.pad_token_id),
             return_attention_mask=options.return_attention_mask,
+            as_arrays=options.as_arrays,
         )
         if options.return_length:
             columns["length"] = [len(row) for row in columns["input_ids"]]
         return columns
 
-    def _encode_row(self, text: Segment, pair: Segment | None, options: EncodeOptions) -> dict[str, Any]:
+    def _encode_texts(self, texts: list[Any], around: tuple[int, int] | None, options: EncodeOptions) -> list[Ids]:
+        """As `_encode_row`, for single texts of which only the ids are wanted."""
+        start, end = ([], []) if around is None else ([around[0]], [around[1]])
+        room = None
+        if options.truncation is not Truncation.NONE and options.max_length is not None:
+            room = options.max_length - len(start) - len(end)
+        rows = []
+        for text in texts:
+            ids = self._ids_of_text(text)
+            if room is not None and len(ids) > room:
+                ids = ids[len(ids) - room :] if options.truncation_side == "left" else ids[:room]
+            rows.append(start + ids + end)
+        return rows
+
+    def _encode_row(
+        self, text: Segment, pair: Segment | None, around: tuple[int, int] | None, options: EncodeOptions
+    ) -> dict[str, Any]:
         first, second = self._ids_of(text), None if pair is None else self._ids_of(pair)
-        ids = self._laid_out(first, second, options)
+        ids = _laid_out(first, second, around)
         excess = 0 if options.max_length is None else len(ids) - options.max_length
         overflow: Ids = []
         if options.truncation is not Truncation.NONE and excess > 0:
             first, second, overflow = truncate(
                 first, second, excess, options.truncation, options.truncation_side, options.stride
             )
-            ids = self._laid_out(first, second, options)
+            ids = _laid_out(first, second, around)
         row: dict[str, Any] = {"input_ids": ids}
         if options.return_token_type_ids:
             row["token_type_ids"] = [0] * len(ids)
@@ -84,20 +111,48 @@ class OpenAIEncoder:
             row |= {"overflowing_tokens": overflow, "num_truncated_tokens": excess}
         return row
 
-    def _laid_out(self, first: Ids, second: Ids | None, options: EncodeOptions) -> Ids:
+    def _around(self, options: EncodeOptions) -> tuple[int, int] | None:
+        """The ids of the tokens that begin and end a row, if it is to have them."""
         if not options.add_special_tokens:
-            return first + (second or [])
-        return surround(
-            first, second, self._known_id(self._settings.bos_token), self._known_id(self._settings.eos_token)
-        )
+            return None
+        return self._known_id(self._settings.bos_token), self._known_id(self._settings.eos_token)
 
     def _known_id(self, token: str) -> int:
         return known_id(self._table.id_of, token, self._settings.unk_token)
 
     def _ids_of(self, segment: Segment) -> Ids:
-        words = (segment,) if isinstance(segment, str) else segment
-        ids, unknown = self._table.ids, self._known_id(self._settings.unk_token)
-        return [ids.get(token, unknown) for word in words for token in self.tokenize(word)]
+        if isinstance(segment, str):
+            return self._ids_of_text(segment)
+        return [index for word in segment for index in self._ids_of_text(word)]
+
+    def _ids_of_text(self, text: str) -> Ids:
+        pattern = self._pattern_of_added()
+        if pattern is None:
+            return self._ids_between(text)
+        ids: Ids = []
+        for position, part in enumerate(pattern.split(text)):
+            ids += [self._known_id(part)] if position % 2 else self._ids_between(part)
+        return ids
+
+    def _ids_between(self, text: str) -> Ids:
+        """Ids of a text without added tokens; no word has a space, so what stands between two is encoded by itself."""
+        known = self._remembered_ids()
+        ids: Ids = []
+        for piece in clean_text(text).split(" "):
+            found = known.get(piece)
+            if found is None:
+                tokens = self._tokens_of(piece)
+                found = tuple([self._table.ids[t] if t in self._table.ids else self._known_id(t) for t in tokens])
+                known.put(piece, found)
+            ids += found
+        return ids
+
+    def _remembered_ids(self) -> Remembered[tuple[int, ...]]:
+        """Of pieces between spaces; begun anew when tokens are added or another stands for the unknown."""
+        if self._ids_added is not self._table.added or self._ids_unknown != self._settings.unk_token:
+            self._ids, self._ids_added = Remembered(), self._table.added
+            self._ids_unknown = self._settings.unk_token
+        return self._ids
 
     def unbatch(self, columns: Columns) -> dict[str, Any]:
         """The columns of one text without batch axis."""
@@ -114,8 +169,13 @@ class OpenAIEncoder:
         return tokens
 
     def _tokens_between(self, text: str) -> list[str]:
+        return list(self._tokens_of(clean_text(text)))
+
+    def _tokens_of(self, clean: str) -> Sequence[str]:
+        if clean.isascii() and clean.isalpha():
+            return self._words.split(clean)  # it is one word
         tokens: list[str] = []
-        for word in word_pattern(self._special_words).findall(clean_text(text)):
+        for word in word_pattern(self._special_words).findall(clean):
             if self._special_words and word in (START_OF_TEXT, END_OF_TEXT):
                 tokens.append(word)
             else:
@@ -162,3 +222,7 @@ class OpenAIEncoder:
     def saved_table(self) -> tuple[str, str]:
         """The texts of `vocab.json` and `merges.txt` as transformers' `CLIPTokenizer` lays them out."""
         return vocabulary_json(self._table.vocabulary), merges_text(self._words.merges)
+
+
+def _laid_out(first: Ids, second: Ids | None, around: tuple[int, int] | None) -> Ids:
+    return first + (second or []) if around is None else surround(first, second, *around)

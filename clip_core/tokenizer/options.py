@@ -58,6 +58,14 @@ class EncodeOptions:
     return_special_tokens_mask: bool
     return_offsets_mapping: bool
     return_length: bool
+    as_arrays: bool = False
+    """Whether columns become tensors anyway, so that an encoder may give arrays at once."""
+
+    @property
+    def only_ids(self) -> bool:
+        """Whether a row of one text is its ids, cut at an end if at all, and perhaps their mask."""
+        more = self.return_token_type_ids or self.return_special_tokens_mask or self.return_overflowing_tokens
+        return not more and not self.is_split_into_words and self.truncation is not Truncation.ONLY_SECOND
 
     def __post_init__(self) -> None:
         check_count("max_length", self.max_length, least=0)

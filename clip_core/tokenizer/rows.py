@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clip_core.errors import InputError, InputTypeError
 from clip_core.tokenizer.options import Padding, Truncation
@@ -12,7 +16,7 @@ from clip_core.tokenizer.options import Padding, Truncation
 logger = logging.getLogger(__name__)
 
 Ids = list[int]
-Columns = dict[str, list[Any]]
+Columns = dict[str, Any]
 """What an encoder makes of a batch: `input_ids` and the like, an entry for each row."""
 
 PAD_TOKEN_TYPE_ID = 0
@@ -91,20 +95,42 @@ def pad_rows(
     padding_side: str,
     fillers: Mapping[str, int],
     return_attention_mask: bool,
+    as_arrays: bool = False,
 ) -> Columns:
-    """Fill the rows of `input_ids` and of every column in `fillers` up to one length; longer rows stay as they are."""
+    """Fill the rows of `input_ids` and of every column in `fillers` up to one length; longer rows stay as they are.
+
+    Args:
+        as_arrays: where there are ids and mask alone, of one length, they may be arrays ``[row, token]``.
+    """
     columns = dict(columns)
     rows = columns["input_ids"]
-    if return_attention_mask and "attention_mask" not in columns:
-        columns["attention_mask"] = [[1] * len(row) for row in rows]
     if padding is Padding.NONE:
+        if return_attention_mask and "attention_mask" not in columns:
+            columns["attention_mask"] = [[1] * len(row) for row in rows]
         return columns
     length = max(map(len, rows)) if padding is Padding.LONGEST else max_length or 0
     if pad_to_multiple_of:
         length = -(-length // pad_to_multiple_of) * pad_to_multiple_of
+    if as_arrays and set(columns) == {"input_ids"} and max(map(len, rows)) <= length:
+        ids, mask = _arrays(rows, length, fillers["input_ids"], padding_side)
+        return {"input_ids": ids, "attention_mask": mask} if return_attention_mask else {"input_ids": ids}
+    if return_attention_mask and "attention_mask" not in columns:
+        columns["attention_mask"] = [[1] * len(row) for row in rows]
     for name in fillers.keys() & columns.keys():
         columns[name] = [_fill(list(row), length, fillers[name], padding_side) for row in columns[name]]
     return columns
+
+
+def _arrays(rows: Sequence[Ids], length: int, filler: int, side: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))[:, None]
+    places = np.arange(length)
+    is_text = places >= length - lengths if side == "left" else places < lengths  # [row, token]
+    ids = np.full(is_text.shape, filler)
+    try:
+        ids[is_text] = np.fromiter(chain.from_iterable(rows), np.int64, int(lengths.sum()))
+    except OverflowError:
+        raise InputError("expected ids below 2**63 to make an array, got larger ones: look at vocab.json") from None
+    return ids, is_text.astype(np.int64)
 
 
 def _fill(row: list[int], length: int, filler: int, side: str) -> list[int]:

@@ -121,6 +121,7 @@ class Tokenizer(TokenConversion, Publishable):
             return_special_tokens_mask=return_special_tokens_mask,
             return_offsets_mapping=return_offsets_mapping,
             return_length=return_length,
+            as_arrays=return_tensors is not None,
         )
         target = None
         if text_target is not None:

@@ -37,7 +37,7 @@ def clean_text(text: str) -> str:
     Raises:
         InputError: as `check_cleanable`; a character reference of more digits than Python makes a number of.
     """
-    if _PLAIN.fullmatch(text):
+    if (text.isascii() and text.isprintable() and "&" not in text) or _PLAIN.fullmatch(text):
         return " ".join(text.split()).lower()
     import ftfy
     import regex
@@ -79,6 +79,8 @@ _SYMBOL_BYTES = {symbol: bytes([byte]) for byte, symbol in enumerate(BYTE_SYMBOL
 
 def to_symbols(word: str) -> str:
     """The UTF-8 bytes of a word, one printable symbol each."""
+    if word.isascii() and word.isalnum():
+        return word
     return "".join([BYTE_SYMBOLS[byte] for byte in word.encode("utf-8")])
 
 

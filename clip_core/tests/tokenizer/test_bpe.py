@@ -1,6 +1,9 @@
 """Merging follows the published rule, and damaged tables are refused by file and line."""
 
+import copy
 import json
+import pickle
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -9,14 +12,17 @@ from hypothesis import strategies as st
 
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError
 from clip_core.tokenizer.bpe import (
+    _CLIP_DIGEST,
     BytePairEncoder,
     builtin_merges,
     builtin_table,
+    digest_of,
     merges_text,
     read_merges,
     read_vocabulary,
     vocabulary_json,
 )
+from clip_core.tokenizer.text import to_symbols
 
 
 def test_the_builtin_table_has_one_id_per_token():
@@ -59,14 +65,48 @@ def test_merges_in_order_of_rank_from_the_left(merges, word):
     encoder = BytePairEncoder(merges)
     assert encoder.split(word) == merge_slowly(word, merges)
     assert encoder.split(word) == merge_slowly(word, merges)  # from memory
+    assert encoder._merge_long([*word[:-1], word[-1] + "</w>"]) == merge_slowly(word, merges)
+
+
+@given(st.text("etaoinshrd'!é猫", min_size=1, max_size=60))
+def test_long_and_short_words_merge_alike(word):
+    encoder = whole_encoder()
+    symbols = to_symbols(word)
+    symbols = [*symbols[:-1], symbols[-1] + "</w>"]
+    assert encoder._merge_short(list(symbols)) == encoder._merge_long(list(symbols)) == encoder.split(word)
+
+
+@cache
+def whole_encoder():
+    return BytePairEncoder(builtin_merges())
+
+
+def test_a_word_that_is_a_token_of_clip_becomes_that_token():
+    encoder = whole_encoder()
+    assert digest_of(builtin_merges()) == _CLIP_DIGEST
+    assert len(encoder._whole) > 34_000
+    for token in encoder._whole:
+        symbols = token.removesuffix("</w>")
+        assert encoder.merge([*symbols[:-1], symbols[-1] + "</w>"]) == (token,)
+
+
+def test_with_other_merges_no_word_is_taken_for_a_token():
+    merges = [("b", "c</w>"), *builtin_merges()[1:]]
+    assert not BytePairEncoder(merges)._whole
+    assert not BytePairEncoder(builtin_merges()[:-1])._whole
+    encoder = BytePairEncoder([("a", "b"), ("b", "c</w>"), ("a", "bc</w>")])  # its token "abc</w>" is never made
+    assert encoder.split("abc") == ("ab", "c</w>")
 
 
 def test_forgets_words_rather_than_grow(monkeypatch):
-    monkeypatch.setattr("clip_core.tokenizer.bpe._CACHED_WORDS", 3)
+    monkeypatch.setattr("clip_core.tokenizer.remembered.MOST_ENTRIES", 3)
     encoder = BytePairEncoder(builtin_merges()[:100])
-    for word in ("the", "then", "them", "theme", "the"):
+    for word in ("the", "then", "them", "theme", "the", "x" * 41):
         assert "".join(encoder.split(word)) == word + "</w>"
-    assert len(encoder._seen) <= 3
+    assert 0 < len(encoder._seen.values) <= 3
+    assert "x" * 41 not in encoder._seen.values
+    assert not copy.deepcopy(encoder)._seen.values
+    assert not pickle.loads(pickle.dumps(encoder))._seen.values
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import logging
 import pickle
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import ftfy
@@ -17,11 +18,15 @@ from hypothesis import strategies as st
 
 import clip_core
 from clip_core.errors import InputError, InputTypeError
+from clip_core.tokenizer.bpe import BytePairEncoder, builtin_merges
 from clip_core.tokenizer.clip import CLIPTokenizer
+from clip_core.tokenizer.text import clean_text, to_symbols, word_pattern
 
 CASES = json.loads(Path(__file__).with_name("tokenizer_cases.json").read_bytes())["cases"]
 TABLE_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 BOS, EOS = 49406, 49407
+SPECIAL = ("<|startoftext|>", "<|endoftext|>")
+MERGES = BytePairEncoder(builtin_merges())
 SMALL = CLIPTokenizer.from_merges(700)
 
 # Any text that a person could type: no lone surrogates, which UTF-8 cannot hold.
@@ -36,6 +41,62 @@ def tokenizer():
 @pytest.mark.parametrize("case", CASES, ids=lambda case: repr(case["text"][:20]))
 def test_gives_the_ids_of_openai(tokenizer, case):
     assert tokenizer.encode(case["text"]) == [BOS, *case["openai"], EOS]
+
+
+mixed = st.one_of(
+    texts,
+    st.text("abcABC tT'’sSD.,!?&;#<|>\t\n\x1c\x85\xa0ſKΣé猫1", max_size=60),
+    st.lists(
+        st.sampled_from(["cat", "Dogs", "it's", "<|endoftext|>", "<|STARTOFTEXT|>", "&amp;", "x-ray", "“fine”"])
+    ).map(" ".join),
+)
+
+
+@given(st.lists(mixed, min_size=1, max_size=5))
+def test_ids_are_those_of_the_tokens_of_the_whole_text(texts):
+    tokenizer = shared()
+    wanted = [[BOS, *(tokenizer._table.ids[token] for token in by_the_rule(text)), EOS] for text in texts]
+    assert tokenizer(texts)["input_ids"] == wanted
+    assert tokenizer(texts)["input_ids"] == wanted  # from memory
+    for side in ("left", "right"):
+        for length in (None, 9):
+            options = {"padding": True, "padding_side": side, "truncation": length is not None, "max_length": length}
+            lists, arrays = tokenizer(texts, **options), tokenizer(texts, **options, return_tensors="np")
+            for name in ("input_ids", "attention_mask"):
+                assert arrays[name].dtype == np.int64
+                assert arrays[name].tolist() == lists[name]
+
+
+@cache
+def shared():
+    return CLIPTokenizer()
+
+
+def by_the_rule(text):
+    """Tokens as published: all of the cleaned text is searched for words, and each is merged."""
+    words = word_pattern(True).findall(clean_text(text))
+    return [token for word in words for token in ((word,) if word in SPECIAL else MERGES._merge_long(ended(word)))]
+
+
+def ended(word):
+    symbols = to_symbols(word)
+    return [*symbols[:-1], symbols[-1] + "</w>"]
+
+
+def test_memory_follows_the_table():
+    tokenizer = CLIPTokenizer.from_merges(300)
+    before = tokenizer("zebu zebu", add_special_tokens=False)["input_ids"]
+    tokenizer.add_tokens(["zebu"])
+    assert tokenizer("zebu a zebu", add_special_tokens=False)["input_ids"].count(len(tokenizer) - 1) == 2 != len(before)
+    copied = copy.deepcopy(tokenizer)
+    assert copied("zebu a") == tokenizer("zebu a") == pickle.loads(pickle.dumps(tokenizer))("zebu a")
+
+
+def test_rows_longer_than_their_padding_are_no_array(tokenizer):
+    with pytest.raises(InputError, match="expected rows of one length"):
+        tokenizer(["a cat and a dog", "a"], padding="max_length", max_length=4, truncation=False, return_tensors="np")
+    empty = tokenizer("", add_special_tokens=False, return_tensors="np", padding=True)["input_ids"]
+    assert (empty.shape, empty.dtype) == ((1, 0), np.int64)
 
 
 def test_the_table_is_the_published_one_and_the_notice_says_so():
