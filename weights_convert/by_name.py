@@ -11,29 +11,22 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from clip_core.checkpoint.converted_cache import converted_from_address, converted_from_hub
 from clip_core.checkpoint.hub_cache import Repository, WeightForm, is_offline
-from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointError, CheckpointNotFoundError, InputError
-from clip_core.published.contradictions import (
-    config_differences,
-    configuration_of,
-    contradiction,
-    preprocessing_differences,
-    processor_of,
-)
+from clip_core.published.contradictions import configuration_of, processor_of
 from clip_core.published.names import Named
 from clip_core.published.table import PublishedModel
-from weights_convert.companions import PREPROCESSOR, preprocessor_of
+from weights_convert.companions import PREPROCESSOR
 from weights_convert.conversion import convert
 from weights_convert.downloading import download, file_sha256
 from weights_convert.formats.open_clip import OPEN_CLIP
-from weights_convert.opening import open_source
+from weights_convert.opening import check_published, open_source
 from weights_convert.progress import show_progress
 
 try:
@@ -64,8 +57,9 @@ def converted(
         ConfigError: its files contradict what is known of it.
     """
     if named is not None and named.place.url:
-        if repository.revision != "main":
-            raise InputError(f"{name}: is a file at an address and has no revision {repository.revision!r}.")
+        if repository.revision != "main" or repository.subfolder:
+            asked = f"folder {repository.subfolder!r}" if repository.subfolder else f"revision {repository.revision!r}"
+            raise InputError(f"{name}: is a file at an address and has no {asked}.")
         return _from_address(name, named, cache, local_files_only, force)
     return _from_hub(name, named, repository, cache, local_files_only, force)
 
@@ -154,7 +148,7 @@ def _made(
         given = configuration_of(model)
     source = open_source(weights, given)
     if model is not None:
-        _check(name, model, source.model.config, source.model.files, weights)
+        check_published(name, model, source)
     with _scratch(there.parent) as scratch:
         done = convert(weights, scratch / "made", to="hf", config=given, progress=show_progress)
         if model is not None and PREPROCESSOR not in source.model.files:
@@ -165,14 +159,6 @@ def _made(
             os.replace(there, scratch / "old")
         os.replace(scratch / "made", there)
     return there
-
-
-def _check(name: str, model: PublishedModel, config: object, files: Mapping[str, bytes], weights: Path) -> None:
-    wrong = config_differences(model, config) if isinstance(config, CLIPConfig) else []
-    wrong += preprocessing_differences(model, preprocessor_of(files) or processor_of(model).to_dict())
-    if wrong:
-        insist = f"To use it as its files say, convert it: triclip convert {weights} NEW_DIRECTORY --to hf"
-        raise contradiction(model, name, wrong, insist)
 
 
 @contextmanager

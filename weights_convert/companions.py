@@ -118,7 +118,7 @@ def completed(files: Mapping[str, bytes], config: AnyConfig, profile: Profile) -
     vocabulary_size = _of_tower(config, "text_config", "vocab_size")
     if not found.keys() & {"vocab.json", "tokenizer.json"}:
         if vocabulary_size == CLIP_VOCABULARY_SIZE:
-            found.update(_clip_tokenizer_files())
+            found.update(_clip_tokenizer_files(_of_tower(config, "text_config", "max_position_embeddings")))
             notes.append("tokenizer: the source has none; CLIP's own was added")
         elif vocabulary_size is not None:
             notes.append(f"tokenizer: the source has none, and CLIP's own does not fit its {vocabulary_size} tokens")
@@ -130,9 +130,10 @@ def _of_tower(config: AnyConfig, tower: str, name: str) -> int | None:
     return value
 
 
-def _clip_tokenizer_files() -> Files:
+def _clip_tokenizer_files(context: int | None) -> Files:
     with scratch_directory() as directory:
-        CLIPTokenizer().save_pretrained(directory)
+        tokenizer = CLIPTokenizer() if context is None else CLIPTokenizer(model_max_length=context)
+        tokenizer.save_pretrained(directory)
         return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 
 

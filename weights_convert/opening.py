@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -12,10 +13,19 @@ from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.checkpoint.sources import Fingerprints
 from clip_core.checkpoint.switch import JOURNAL, is_placed
 from clip_core.checkpoint.tensors import Tensor
+from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, CLIPError
+from clip_core.published.contradictions import (
+    config_differences,
+    contradiction,
+    preprocessing_differences,
+    processor_of,
+)
+from clip_core.published.names import find_named
+from clip_core.published.table import PublishedModel
 from clip_core.weights import match_weights, weight_specs
 from weights_convert.companion_files import rewritten
-from weights_convert.companions import PREPROCESSOR, TOKENIZER, read_files, without_other_preprocessor
+from weights_convert.companions import PREPROCESSOR, TOKENIZER, preprocessor_of, read_files, without_other_preprocessor
 from weights_convert.configuration import find_config
 from weights_convert.containers.opened import SUFFIXES, Container, open_container
 from weights_convert.format import Format
@@ -79,7 +89,8 @@ def open_source(
         CheckpointNotFoundError: nothing there.
         CheckpointFormatError: broken, of no known format, of several at once, or with several models to choose from.
         CheckpointError: a file of it was replaced or written to meanwhile.
-        ConfigError: no configuration, and shapes do not tell enough; the message says what to do.
+        ConfigError: no configuration, and shapes do not tell enough; the message says what to do. Or files of a
+            published model that contradict what is known of it.
         WeightMismatchError: the weights are not those of the configuration.
     """
     weights = find_weights(path)
@@ -93,7 +104,20 @@ def open_source(
         seen.check()  # then that is why
         raise
     seen.check()
+    named = None if config is not None or os.path.lexists(Path(path).expanduser()) else find_named(os.fspath(path))
+    if named is not None:
+        check_published(os.fspath(path), named.model, source)
     return source
+
+
+def check_published(name: str, model: PublishedModel, source: Source) -> None:
+    """Raises `ConfigError` where the files of a published model contradict what is known of it."""
+    files, config = source.model.files, source.model.config
+    wrong = config_differences(model, config) if isinstance(config, CLIPConfig) else []
+    wrong += preprocessing_differences(model, preprocessor_of(files) or processor_of(model).to_dict())
+    if wrong:
+        insist = f"triclip convert {shlex.quote(str(source.path))} NEW_DIRECTORY --to hf"
+        raise contradiction(model, name, wrong, f"To use it as its files say, convert it: {insist}")
 
 
 def _recognised(alone: Unwrapped, config: GivenConfig | None, seen: Fingerprints) -> Source:

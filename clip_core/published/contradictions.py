@@ -15,10 +15,11 @@ from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.switch import placed
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointError, ConfigError
+from clip_core.image.open_clip import RESAMPLING, from_open_clip
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.published.table import PublishedModel
 
-_INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_FILTERS = {number: name for name, number in RESAMPLING.items()}
 _CONFIG, _PREPROCESSOR = "config.json", "preprocessor_config.json"
 
 
@@ -81,9 +82,9 @@ def preprocessing_differences(model: PublishedModel, options: Mapping[str, Any])
     found = {
         "image_mean": options["image_mean"] if options["do_normalize"] else None,
         "image_std": options["image_std"] if options["do_normalize"] else None,
-        "interpolation": _INTERPOLATION.get(options["resample"], options["resample"]),
+        "interpolation": _FILTERS.get(options["resample"], f"Pillow's filter {options['resample']}"),
         "resize_mode": resize_mode(options),
-        "size": size.get("shortest_edge", size.get("height")),
+        "size": next(iter(size.values())),
     }
     return _differences({**vars(known), "size": side}, found, _PREPROCESSOR)
 
@@ -93,8 +94,8 @@ def resize_mode(options: Mapping[str, Any]) -> str:
     size = options["size"]
     if not options["do_resize"]:
         return "none"
-    if "shortest_edge" in size and options["do_center_crop"]:
-        return "shortest"
+    if options["do_center_crop"] and ("shortest_edge" in size or "longest_edge" in size):
+        return "shortest" if "shortest_edge" in size else "longest"
     if size.get("height") is not None and size.get("height") == size.get("width"):
         return "squash"
     return f"to {size}{', cropped' if options['do_center_crop'] else ''}"
@@ -110,17 +111,9 @@ def configuration_of(model: PublishedModel) -> CLIPConfig:
 
 def processor_of(model: PublishedModel) -> CLIPImageProcessor:
     """The image processor of a model, as the table has it and OpenAI's and open_clip's own transform crop."""
-    known, side = model.preprocessing, model.architecture.image_size
-    squash = known.resize_mode == "squash"
-    return CLIPImageProcessor(
-        size={"height": side, "width": side} if squash else {"shortest_edge": side},
-        do_center_crop=not squash,
-        crop_size=side,
-        resample=next(number for number, name in _INTERPOLATION.items() if name == known.interpolation),
-        image_mean=known.image_mean,
-        image_std=known.image_std,
-        profile="openai",
-    )
+    known = model.preprocessing
+    described = {"mean": known.image_mean, "std": known.image_std, "interpolation": known.interpolation}
+    return from_open_clip({**described, "resize_mode": known.resize_mode}, model.architecture.image_size)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -2,8 +2,8 @@
 
     python -m conformance_tests.parity.published_shapes --python ENV/bin/python [--backend torch] [--ladder] [NAME ...]
 
-A shape is an architecture of the table with an activation that a model of it has. The width of each tower is divided by
-the largest of 4, 3 and 2 that divides its heads; the width of a head, the ratio of the MLP and the depths of a ResNet
+A shape is an architecture of the table with an activation that a model of it has. Its towers keep three and two of
+their heads, ResNets an eighth of their width; the width of a head, the ratio of the MLP and the depths of a ResNet
 stay, other depths become 3 and 2, pictures 3 patches and what is left over. Each gets random weights, is converted to
 open_clip's files and loaded there with open_clip's own loader; logits are compared at scale 100. ``--python`` is an
 interpreter that has open_clip_torch. With ``--ladder`` each also climbs three rungs of the ladder in each backend:
@@ -12,7 +12,6 @@ towers, logits and gradients of every weight, against the float64 oracle. Ends w
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -54,17 +53,16 @@ for folder in map(Path, sys.argv[1:]):
 def scaled(sizes: Mapping[str, Any], activation: str) -> CLIPConfig:
     """A small configuration of the shape of an architecture."""
     vision, text = dict(sizes["vision_config"]), dict(sizes["text_config"])
-    for tower in (vision, text):
-        heads = tower["num_attention_heads"]
-        factor = next(number for number in (4, 3, 2, 1) if heads % number == 0)
-        for name in ("hidden_size", "intermediate_size", "num_attention_heads"):
+    resnet = "stage_depths" in vision
+    for tower, heads in ((vision, vision["num_attention_heads"] // 8 if resnet else 3), (text, 2)):
+        for name in ("hidden_size", "intermediate_size"):
             if name in tower:
-                tower[name] //= factor
-        tower["layer_norm_eps"] = tower.get("layer_norm_eps", 1e-5)
+                tower[name] = tower[name] * heads // tower["num_attention_heads"]
+        tower["num_attention_heads"] = heads
     vision["image_size"] = PATCHES * vision["patch_size"] + vision["image_size"] % vision["patch_size"]
     text |= {"vocab_size": VOCABULARY, "eos_token_id": VOCABULARY - 1, "bos_token_id": VOCABULARY - 2}
     text |= {"num_hidden_layers": 2, "hidden_act": activation}
-    if "stage_depths" not in vision:
+    if not resnet:
         vision |= {"num_hidden_layers": 3, "hidden_act": activation}
     embed = {"projection_dim": sizes["projection_dim"] // 8}
     return CLIPConfig.from_dict({**embed, "text_config": {**text, **embed}, "vision_config": {**vision, **embed}})
@@ -112,13 +110,15 @@ def _run(command: list[str | Path], **more: Any) -> subprocess.CompletedProcess[
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **more)
 
 
-def climbs(folder: Path, backend: str) -> str:
-    """How a checkpoint climbs the rungs in a backend: the last line of the report."""
+def climb_here(backend: str, folders: list[str]) -> None:
+    """Has each folder's checkpoint climb the rungs in a backend, in this process; prints how many did not."""
+    import pytest
+
     rungs = [str(Path(__file__).parents[1] / "ladder" / f"test_{rung}.py") for rung in RUNGS]
-    options = ["-q", "-p", "no:cacheprovider", "--backend", backend, "--checkpoint", str(folder / "hf")]
-    done = _run([sys.executable, "-m", "pytest", *options, *rungs])
-    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:]
-    return f"{'' if done.returncode == 0 else 'FAILED: '}{last.strip('= ')}"
+    options = ["-q", "-p", "no:cacheprovider", "--no-header", "--backend", backend]
+    failed = [folder for folder in folders if pytest.main([*options, "--checkpoint", f"{folder}/hf", *rungs])]
+    print(f"{backend}: {len(folders) - len(failed)} of {len(folders)} shapes climbed {', '.join(RUNGS)}", flush=True)
+    raise SystemExit(1 if failed else 0)
 
 
 def compared(folder: Path, backends: tuple[str, ...]) -> Iterator[tuple[str, float]]:
@@ -160,17 +160,20 @@ def main(names: tuple[str, ...], python: str, backends: tuple[str, ...], ladder:
             errors = dict(compared(folders[label], backends))
             wrong |= not all(error <= LIMIT for error in errors.values())
             vision = config.vision_config
-            heads = f"{vision.num_attention_heads} heads of {vision.hidden_size // vision.num_attention_heads}"
-            print(json.dumps({"shapes": same, "heads": heads, "errors": {k: f"{v:.1e}" for k, v in errors.items()}}))
-            for backend in backends if ladder else ():
-                report = climbs(folders[label], backend)
-                wrong |= report.startswith("FAILED")
-                print(f"  {backend}: {report}", flush=True)
+            heads = f"{vision.num_attention_heads} of {vision.hidden_size // vision.num_attention_heads}"
+            figures = " | ".join(f"{error:.1e}" for error in errors.values())
+            print(f"| {', '.join(same)} | {heads} | {figures} |", flush=True)
+        for backend in backends if ladder else ():
+            done = _run([sys.executable, "-m", __spec__.name, "--climb", backend, *listed])
+            print(done.stdout[-3000:] if done.returncode else done.stdout.strip().splitlines()[-1], flush=True)
+            wrong |= bool(done.returncode)
     raise SystemExit(1 if wrong else 0)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--run"]:
         run_here(sys.argv[2], sys.argv[3:])
+    elif sys.argv[1:2] == ["--climb"]:
+        climb_here(sys.argv[2], sys.argv[3:])
     else:
         main()

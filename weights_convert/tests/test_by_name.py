@@ -118,6 +118,8 @@ def test_files_of_open_clip_that_contradict_the_table_are_refused(hub, in_format
         with pytest.raises(ConfigError, match=f"(?s)^{name}: its files contradict .* of Tiny/lab.*{message}") as error:
             resolve_checkpoint(name)
     assert "To use it as its files say, convert it: triclip convert " in str(error.value)
+    with pytest.raises(ConfigError, match="its files contradict what is known of Tiny/lab"):
+        inspect("lab/tiny")
     assert not files_in(tmp_path / "cache")
 
 
@@ -196,8 +198,9 @@ def test_a_file_at_an_address_is_fetched_proved_and_converted(hub, in_format, so
     assert found == tmp_path / "cache/files/Tiny.pt" / digest
     assert resolve_checkpoint("Tiny", local_files_only=True) == found
     assert not [name for name in files_in(tmp_path / "cache") if name.endswith(".pt")]
-    with pytest.raises(InputError, match="has no revision 'v2'"):
-        resolve_checkpoint("Tiny", revision="v2")
+    for asked in ({"revision": "v2"}, {"subfolder": "v2"}):
+        with pytest.raises(InputError, match=f"has no {'folder' if 'subfolder' in asked else 'revision'} 'v2'"):
+            resolve_checkpoint("Tiny", **asked)
 
 
 def test_the_cache_of_openai_s_loader_is_used(hub, in_format, tmp_path, monkeypatch):

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.errors import CheckpointNotFoundError
 from clip_core.image.processor import CLIPImageProcessor
+from clip_core.tokenizer.clip import CLIPTokenizer
 from weights_convert import convert
 from weights_convert.tests import checkpoints
 
@@ -70,3 +72,13 @@ def test_a_half_filled_cache_never_gets_clip_s_own_preprocessor(in_format, tmp_p
     monkeypatch.delenv("HF_HUB_OFFLINE")
     convert("a/b", tmp_path / "out", to="nnx")
     assert json.loads((tmp_path / "out/preprocessor_config.json").read_text())["image_mean"] == [0.5] * 3
+
+
+@pytest.mark.parametrize("context", [77, 248])
+def test_clip_s_own_tokenizer_cuts_texts_where_the_model_does(tmp_path, context):
+    changed = {"vocab_size": 49408, "max_position_embeddings": context, "eos_token_id": 49407}
+    config = checkpoints.CONFIG.changed({"text_config": changed})
+    weights = checkpoints.weights(config=config)
+    save_checkpoint(tmp_path / "in", config, weights, architecture="CLIPModel")
+    convert(tmp_path / "in", tmp_path / "out", to="hf", verify="none")
+    assert CLIPTokenizer.from_directory(tmp_path / "out").model_max_length == context
