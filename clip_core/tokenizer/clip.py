@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
+from clip_core.tokenizer.bpe import builtin_table
 from clip_core.tokenizer.files import MergesSource, VocabularySource, load_table
 from clip_core.tokenizer.openai import OpenAIEncoder
 from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH, NO_MAX_LENGTH, TokenizerSettings
 from clip_core.tokenizer.surface import Tokenizer
 from clip_core.tokenizer.table import TokenTable
-from clip_core.tokenizer.text import END_OF_TEXT, START_OF_TEXT
+from clip_core.tokenizer.text import END_OF_TEXT, OPEN_CLIP_END, OPEN_CLIP_START, START_OF_TEXT
 
 
 class CLIPTokenizer(Tokenizer):
@@ -32,9 +34,13 @@ class CLIPTokenizer(Tokenizer):
         allow_special_in_text: whether `<|startoftext|>` and `<|endoftext|>` written in a text become the special
             tokens, as in OpenAI's tokenizer. `<|endoftext|>` moves the position that CLIP pools, so say False for
             text from strangers: it is then split like any other.
+        clean: what is done to a text beside repairing and unescaping it: "lower" for lower case, as OpenAI's tokenizer;
+            "whitespace" for nothing, "canonicalize" for lower case without punctuation, as open_clip's by these names.
+        pad_id: the id that fills short rows, instead of that of `pad_token`. OpenAI's and open_clip's tokenizers fill
+            with 0, which is also the token "!"; where it is the `pad_token`, every "!" of a text becomes it.
 
     Raises:
-        InputError: only one of the two files, or a side that is none.
+        InputError: only one of the two files, a side that is none, an unknown way to clean, an id that is none.
         CheckpointNotFoundError, CheckpointFormatError: a file that is absent, cut or corrupt.
     """
 
@@ -56,6 +62,8 @@ class CLIPTokenizer(Tokenizer):
         additional_special_tokens: Sequence[str] = (),
         clean_up_tokenization_spaces: bool = False,
         allow_special_in_text: bool = True,
+        clean: str = "lower",
+        pad_id: int | None = None,
     ) -> None:
         if model_max_length is None:
             model_max_length = BUILTIN_MAX_LENGTH if vocab_file is None and merges_file is None else NO_MAX_LENGTH
@@ -71,8 +79,40 @@ class CLIPTokenizer(Tokenizer):
             additional_special_tokens=list(additional_special_tokens),
             clean_up_tokenization_spaces=clean_up_tokenization_spaces,
             split_special_tokens=not allow_special_in_text,
+            clean=clean,
+            pad_id=pad_id,
         )
         vocabulary, merges = load_table(vocab_file, merges_file)
         table = TokenTable(vocabulary)
         super().__init__(settings, table, OpenAIEncoder(table, merges, settings))
         self.merges = merges
+
+    @classmethod
+    def from_open_clip(cls, context_length: int = BUILTIN_MAX_LENGTH, clean: str = "lower") -> Self:
+        """The `SimpleTokenizer` of open_clip, id for id.
+
+        The table is the same; the special tokens are spelt `<start_of_text>` and `<end_of_text>`, so that it is these
+        two which stand for them in a text, and short rows are filled with 0. What open_clip's call returns is
+        `tokenizer(texts, padding="max_length", truncation=True)["input_ids"]`.
+
+        Args:
+            context_length: tokens of a row.
+            clean: as of the constructor.
+
+        Raises:
+            InputError: an unknown way to clean.
+        """
+        vocabulary, merges = builtin_table()
+        start, end = vocabulary.pop(START_OF_TEXT), vocabulary.pop(END_OF_TEXT)
+        vocabulary |= {OPEN_CLIP_START: start, OPEN_CLIP_END: end}
+        return cls(
+            vocabulary,
+            merges,
+            unk_token=OPEN_CLIP_END,
+            bos_token=OPEN_CLIP_START,
+            eos_token=OPEN_CLIP_END,
+            pad_token=OPEN_CLIP_END,
+            model_max_length=context_length,
+            clean=clean,
+            pad_id=0,
+        )

@@ -11,7 +11,7 @@ from clip_core.tokenizer.openai import OpenAIEncoder
 from clip_core.tokenizer.options import check_side
 from clip_core.tokenizer.rows import ids_of, special_mask, surround
 from clip_core.tokenizer.rust import RustPipeline
-from clip_core.tokenizer.settings import SPECIAL_TOKEN_NAMES, Setting, TokenizerSettings
+from clip_core.tokenizer.settings import SPECIAL_TOKEN_NAMES, PadToken, Setting, TokenizerSettings
 from clip_core.tokenizer.table import AddedToken, TokenTable, known_id
 from clip_core.tokenizer.text import close_spaces
 
@@ -25,13 +25,13 @@ class TokenConversion:
         encoder: text to ids of that table, and back.
 
     Raises:
-        InputError: a side that is neither "left" nor "right".
+        InputError: a side that is neither "left" nor "right", or a `pad_id` that the table does not have.
     """
 
     bos_token = Setting[str]()
     eos_token = Setting[str]()
     unk_token = Setting[str]()
-    pad_token = Setting[str]()
+    pad_token = PadToken()
     additional_special_tokens = Setting[list[str]]()
     model_max_length = Setting[int]()
     padding_side = Setting[str]()
@@ -50,6 +50,9 @@ class TokenConversion:
         known = self.added_tokens_encoder
         missing = [token for token in settings.all_special_tokens() if token not in known]
         table.add([AddedToken(content=token, special=True) for token in missing])
+        pad = settings.pad_id
+        if pad is not None and (pad < 0 or self._table.token_of(pad) is None):
+            raise InputError(f"pad_id: expected an id of the vocabulary, 0 to {len(self) - 1}, got {settings.pad_id}")
 
     def __copy__(self) -> Self:
         """An independent copy: the parts refer to one another."""
@@ -59,6 +62,16 @@ class TokenConversion:
     def allow_special_in_text(self) -> bool:
         """Whether special tokens written in a text become the special ids; fixed at construction."""
         return not self._settings.split_special_tokens
+
+    @property
+    def clean(self) -> str:
+        """How texts are cleaned, as of `clip_core.tokenizer.text.clean_text`; fixed at construction."""
+        return self._settings.clean
+
+    @property
+    def pad_id(self) -> int | None:
+        """The id that fills short rows instead of that of `pad_token`, until another `pad_token` is set."""
+        return self._settings.pad_id
 
     @property
     def vocab_size(self) -> int:
@@ -98,8 +111,8 @@ class TokenConversion:
 
     @property
     def pad_token_id(self) -> int:
-        """The id that fills short rows."""
-        return self.convert_tokens_to_ids(self.pad_token)
+        """The id that fills short rows: `pad_id`, or that of `pad_token` where it is None."""
+        return self.pad_id if self.pad_id is not None else self.convert_tokens_to_ids(self.pad_token)
 
     @property
     def special_tokens_map(self) -> dict[str, Any]:

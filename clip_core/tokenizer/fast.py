@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clip_core.checkpoint.files import written_beside
+from clip_core.errors import InputError
 from clip_core.tokenizer.files import TOKENIZER_FILE, MergesSource, VocabularySource, load_table, path_of
 from clip_core.tokenizer.rust import RustPipeline, build_backend, read_backend
 from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH, NO_MAX_LENGTH, TokenizerSettings
 from clip_core.tokenizer.surface import Tokenizer
-from clip_core.tokenizer.text import END_OF_TEXT, START_OF_TEXT
+from clip_core.tokenizer.text import END_OF_TEXT, START_OF_TEXT, check_clean
 
 if TYPE_CHECKING:
     import tokenizers
@@ -26,11 +27,13 @@ class CLIPTokenizerFast(Tokenizer):
     """The `CLIPTokenizerFast` of transformers 4.57, id for id. Needs `pip install 'triclip[fast]'`.
 
     Without arguments it has CLIP's own table and a context of 77 tokens. Arguments as for `CLIPTokenizer`, and
-    `tokenizer_file`, the path of a `tokenizer.json` that is used instead of the table.
+    `tokenizer_file`, the path of a `tokenizer.json` that is used instead of the table. It cleans in one way only, so
+    `clean` has to be "lower".
 
     Raises:
         MissingExtraError: the `tokenizers` library is not installed.
-        InputError: only one of `vocab_file` and `merges_file`, or a side that is none.
+        InputError: only one of `vocab_file` and `merges_file`, a side that is none, another way to clean, an id that is
+            none.
         CheckpointNotFoundError, CheckpointFormatError: a file that is absent, cut, corrupt or not of CLIP.
     """
 
@@ -53,7 +56,12 @@ class CLIPTokenizerFast(Tokenizer):
         additional_special_tokens: Sequence[str] = (),
         clean_up_tokenization_spaces: bool = False,
         allow_special_in_text: bool = True,
+        clean: str = "lower",
+        pad_id: int | None = None,
     ) -> None:
+        check_clean(clean)
+        if clean != "lower":
+            raise InputError(f"clean={clean!r} needs CLIPTokenizer: the fast one has no other way than its own")
         builtin = vocab_file is None and merges_file is None and tokenizer_file is None
         if model_max_length is None:
             model_max_length = BUILTIN_MAX_LENGTH if builtin else NO_MAX_LENGTH
@@ -69,6 +77,8 @@ class CLIPTokenizerFast(Tokenizer):
             additional_special_tokens=list(additional_special_tokens),
             clean_up_tokenization_spaces=clean_up_tokenization_spaces,
             split_special_tokens=not allow_special_in_text,
+            clean=clean,
+            pad_id=pad_id,
         )
         if tokenizer_file is not None:
             self._pipeline = RustPipeline(read_backend(Path(tokenizer_file)))

@@ -40,6 +40,8 @@ _PLAIN_SETTINGS = (
     "clean_up_tokenization_spaces",
     "errors",
     "split_special_tokens",
+    "clean",
+    "pad_id",
 )
 
 
@@ -124,7 +126,7 @@ def _check_types(settings: TokenizerSettings, path: Path) -> None:
     for name in _PLAIN_SETTINGS:
         value, default = getattr(settings, name), getattr(TokenizerSettings, name)
         # 1e30, which says that the length is unknown, is a float in some files.
-        kinds = (int, float) if name == "model_max_length" else type(default)
+        kinds = {"model_max_length": int | float, "pad_id": int | None}.get(name, type(default))
         if not isinstance(value, kinds) or (isinstance(value, float) and not math.isfinite(value)):
             raise CheckpointFormatError(f"{path}: expected {name} to be like {default!r}, got {value!r:.60}")
 
@@ -162,7 +164,7 @@ def write_settings(
     tokenizer_class: str,
 ) -> list[Path]:
     """Write `tokenizer_config.json` and `special_tokens_map.json`, each whole or not at all; their paths."""
-    config = _without_none(asdict(settings))
+    config = settings.to_file()
     config["added_tokens_decoder"] = {str(index): asdict(added[index]) for index in sorted(added)}
     config["tokenizer_class"] = tokenizer_class
     special: dict[str, Any] = {name: config[name] for name in SPECIAL_TOKEN_NAMES if name in config}

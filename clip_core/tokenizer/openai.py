@@ -14,7 +14,7 @@ from clip_core.tokenizer.remembered import Remembered
 from clip_core.tokenizer.rows import Columns, Ids, fillers, pad_rows, special_mask, surround, truncate
 from clip_core.tokenizer.settings import TokenizerSettings
 from clip_core.tokenizer.table import AddedToken, TokenTable, known_id
-from clip_core.tokenizer.text import END_OF_TEXT, END_OF_WORD, START_OF_TEXT, clean_text, from_symbols, word_pattern
+from clip_core.tokenizer.text import END_OF_WORD, SPECIAL_PAIRS, check_clean, clean_text, from_symbols, word_pattern
 
 _SINGLE_WORD = "(?<![^ ]){}(?![^ ])"
 
@@ -25,15 +25,20 @@ class OpenAIEncoder:
     Args:
         table: the ids; tokens may be added to it later.
         merges: how words are put together from symbols.
-        settings: the special tokens, and what to do with broken UTF-8; read at each call.
+        settings: the special tokens, how texts are cleaned, what to do with broken UTF-8; read at each call.
+
+    Raises:
+        InputError: an unknown way to clean.
     """
 
     def __init__(self, table: TokenTable, merges: list[Merge], settings: TokenizerSettings) -> None:
+        check_clean(settings.clean)
         self._table = table
         self._settings = settings
         self._words = BytePairEncoder(merges)
         self._takes_special = not settings.split_special_tokens
-        self._special_words = self._takes_special and {START_OF_TEXT, END_OF_TEXT} <= table.vocabulary.keys()
+        pairs = [pair for pair in SPECIAL_PAIRS if self._takes_special and table.vocabulary.keys() >= set(pair)]
+        self._special_words: tuple[str, ...] = pairs[0] if pairs else ()
         self._added: dict[int, AddedToken] = {}
         self._added_pattern: re.Pattern[str] | None = None
         self._ids = Remembered[tuple[int, ...]]()
@@ -138,7 +143,7 @@ class OpenAIEncoder:
         """Ids of a text without added tokens; no word has a space, so what stands between two is encoded by itself."""
         known = self._remembered_ids()
         ids: Ids = []
-        for piece in clean_text(text).split(" "):
+        for piece in clean_text(text, self._settings.clean).split(" "):
             found = known.get(piece)
             if found is None:
                 tokens = self._tokens_of(piece)
@@ -169,29 +174,28 @@ class OpenAIEncoder:
         return tokens
 
     def _tokens_between(self, text: str) -> list[str]:
-        return list(self._tokens_of(clean_text(text)))
+        return list(self._tokens_of(clean_text(text, self._settings.clean)))
 
     def _tokens_of(self, clean: str) -> Sequence[str]:
         if clean.isascii() and clean.isalpha():
             return self._words.split(clean)  # it is one word
         tokens: list[str] = []
         for word in word_pattern(self._special_words).findall(clean):
-            if self._special_words and word in (START_OF_TEXT, END_OF_TEXT):
+            if word in self._special_words:
                 tokens.append(word)
             else:
                 tokens.extend(self._words.split(word))
         return tokens
 
     def _pattern_of_added(self) -> re.Pattern[str] | None:
-        """What finds added tokens in a text, the longest first; the word pattern finds OpenAI's own two."""
+        """What finds added tokens in a text, the longest first; the word pattern finds the special words."""
         if self._added is self._table.added:
             return self._added_pattern
         added = self._table.added
         tokens = [
             token
             for token in added.values()
-            if not (self._special_words and token.content in (START_OF_TEXT, END_OF_TEXT))
-            and (self._takes_special or not token.special)
+            if token.content not in self._special_words and (self._takes_special or not token.special)
         ]
         tokens.sort(key=lambda token: len(token.content), reverse=True)
         patterns = [

@@ -31,6 +31,8 @@ class TokenizerSettings:
     clean_up_tokenization_spaces: bool = False
     errors: str = "replace"
     split_special_tokens: bool = False
+    clean: str = "lower"
+    pad_id: int | None = None
 
     def named_special_tokens(self) -> dict[str, str]:
         """The four special tokens by the name of what they do."""
@@ -44,6 +46,13 @@ class TokenizerSettings:
         """The settings as arguments of the tokenizers' constructors."""
         arguments = asdict(self)
         return arguments | {"allow_special_in_text": not arguments.pop("split_special_tokens")}
+
+    def to_file(self) -> dict[str, Any]:
+        """The settings as a file has them: without those that upstream does not know, where they are the default."""
+        described = {name: value for name, value in asdict(self).items() if value is not None}
+        if self.clean == TokenizerSettings.clean:
+            del described["clean"]
+        return described
 
 
 _Value = TypeVar("_Value")
@@ -61,3 +70,11 @@ class Setting(Generic[_Value]):
 
     def __set__(self, tokenizer: Any, value: _Value) -> None:
         setattr(tokenizer._settings, self._name, value)
+
+
+class PadToken(Setting[str]):
+    """The token that fills short rows; who sets another does not mean the id that was given instead of a token."""
+
+    def __set__(self, tokenizer: Any, value: str) -> None:
+        super().__set__(tokenizer, value)
+        tokenizer._settings.pad_id = None

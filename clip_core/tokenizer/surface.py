@@ -37,7 +37,7 @@ from clip_core.tokenizer.settings import BUILTIN_MAX_LENGTH
 SETTING_NAMES = (
     *("unk_token", "bos_token", "eos_token", "pad_token", "additional_special_tokens"),
     *("model_max_length", "max_length", "padding_side", "truncation_side"),
-    *("clean_up_tokenization_spaces", "allow_special_in_text", "errors"),
+    *("clean_up_tokenization_spaces", "allow_special_in_text", "errors", "clean", "pad_id"),
 )
 """The keywords of `from_pretrained` that are settings."""
 

@@ -1,6 +1,7 @@
 """Text before and after the merge table: cleaning, splitting into words, bytes as printable symbols.
 
-The rules are those of OpenAI's tokenizer (openai/CLIP, clip/simple_tokenizer.py).
+The rules are those of OpenAI's tokenizer (openai/CLIP, clip/simple_tokenizer.py), and of open_clip's, which cleans in
+two more ways.
 `regex` and `ftfy` are imported on first use.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+import string
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 END_OF_WORD = "</w>"
 START_OF_TEXT = "<|startoftext|>"
 END_OF_TEXT = "<|endoftext|>"
+OPEN_CLIP_START, OPEN_CLIP_END = "<start_of_text>", "<end_of_text>"
+"""open_clip's names of the same two tokens."""
+SPECIAL_PAIRS = ((START_OF_TEXT, END_OF_TEXT), (OPEN_CLIP_START, OPEN_CLIP_END))
+
+CLEANING = ("lower", "whitespace", "canonicalize")
+_WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 # ftfy changes nothing that matters in such text: it holds no entity to unescape (&), no control character to drop and
 # nothing beyond ASCII to repair. Carriage returns, which ftfy makes newlines, end up as spaces either way.
@@ -31,14 +39,31 @@ WORD_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
-def clean_text(text: str) -> str:
-    """Repair and unescape the text, make every run of white space one space, lower-case it.
+def check_clean(clean: str) -> None:
+    """Raises `InputError` if `clean` is no way of `clean_text`."""
+    if clean not in CLEANING:
+        raise InputError(f"clean: expected one of {', '.join(map(repr, CLEANING))}, got {clean!r:.60}")
+
+
+def clean_text(text: str, clean: str = "lower") -> str:
+    """Repair and unescape the text, make every run of white space one space, and then as `clean` says.
+
+    Args:
+        clean: by open_clip's names, "lower" for lower case, as in OpenAI's tokenizer, "whitespace" for nothing more,
+            "canonicalize" for lower case without the punctuation of ASCII, an underscore being a space.
 
     Raises:
         InputError: as `check_cleanable`; a character reference of more digits than Python makes a number of.
     """
+    text = _repaired(text)
+    if clean == "canonicalize":
+        return " ".join(text.replace("_", " ").translate(_WITHOUT_PUNCTUATION).lower().split())
+    return text.lower() if clean == "lower" else text
+
+
+def _repaired(text: str) -> str:
     if (text.isascii() and text.isprintable() and "&" not in text) or _PLAIN.fullmatch(text):
-        return " ".join(text.split()).lower()
+        return " ".join(text.split())
     import ftfy
     import regex
 
@@ -48,15 +73,15 @@ def clean_text(text: str) -> str:
     except ValueError as error:
         raise InputError(f"expected a text that can be unescaped, got {text[:40]!r}...: {error}") from error
     text = regex.sub(r"\s+", " ", text)
-    return text.strip().lower()
+    return text.strip()
 
 
 @cache
-def word_pattern(special_words: bool) -> regex.Pattern[str]:
-    """What makes a word of clean text; with `special_words`, the two special tokens count as words."""
+def word_pattern(special_words: tuple[str, ...]) -> regex.Pattern[str]:
+    """What makes a word of clean text, the special words among them, in upper and lower case."""
     import regex
 
-    special = f"{regex.escape(START_OF_TEXT)}|{regex.escape(END_OF_TEXT)}|" if special_words else ""
+    special = "".join(f"{regex.escape(word)}|" for word in special_words)
     return regex.compile(special + WORD_PATTERN, regex.IGNORECASE)
 
 

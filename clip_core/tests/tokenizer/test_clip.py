@@ -20,7 +20,7 @@ import clip_core
 from clip_core.errors import InputError, InputTypeError
 from clip_core.tokenizer.bpe import BytePairEncoder, builtin_merges
 from clip_core.tokenizer.clip import CLIPTokenizer
-from clip_core.tokenizer.text import clean_text, to_symbols, word_pattern
+from clip_core.tokenizer.text import SPECIAL_PAIRS, clean_text, to_symbols, word_pattern
 
 CASES = json.loads(Path(__file__).with_name("tokenizer_cases.json").read_bytes())["cases"]
 TABLE_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
@@ -74,7 +74,7 @@ def shared():
 
 def by_the_rule(text):
     """Tokens as published: all of the cleaned text is searched for words, and each is merged."""
-    words = word_pattern(True).findall(clean_text(text))
+    words = word_pattern(SPECIAL_PAIRS[0]).findall(clean_text(text))
     return [token for word in words for token in ((word,) if word in SPECIAL else MERGES._merge_long(ended(word)))]
 
 
