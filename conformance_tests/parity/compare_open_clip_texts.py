@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from importlib import import_module, metadata
 from itertools import cycle
@@ -61,6 +62,11 @@ def goldens(tokenizer_class: Any) -> dict[str, Any]:
     return {"made_with": f"open_clip_torch {metadata.version('open_clip_torch')}", "texts": texts, "rows": rows}
 
 
+def _joined(match: re.Match[str]) -> str:
+    """Numbers of a list on one line."""
+    return ", " if match[0].startswith(",") else ""
+
+
 @click.command()
 @click.option("--count", default=20_000, show_default=True, help="Random texts beside those of the tests.")
 @click.option("--write", is_flag=True, help="Write the goldens of the tests.")
@@ -68,7 +74,10 @@ def main(count: int, write: bool) -> None:
     """Compare, and print counts and the first texts that differ."""
     theirs_class = import_module("open_clip.tokenizer").SimpleTokenizer
     if write:
-        write_text_atomically(PATH, json.dumps(goldens(theirs_class), ensure_ascii=False, indent=1) + "\n")
+        text = json.dumps(goldens(theirs_class), ensure_ascii=False, indent=1)
+        write_text_atomically(
+            PATH, re.sub(r"(?<=\d),\s+(?=\d)|(?<=\[)\s+(?=\d)|(?<=\d)\s+(?=\])", _joined, text) + "\n"
+        )
     strings = [*TEXTS, *with_special([*case_strings(), *random_strings(count, random.Random(17))])]
     differing = 0
     for clean in CLEANING:
