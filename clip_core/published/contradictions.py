@@ -33,9 +33,9 @@ def check_as_published(model: PublishedModel, directory: Path, name: str) -> Non
         ConfigError: something differs; the message lists all, with what was expected and how to load it all the same.
     """
     wrong = []
-    config = _read(directory / _CONFIG)
-    if config is not None and config.get("model_type") == CLIPConfig.model_type:
-        wrong += config_differences(model, CLIPConfig.from_dict(config))
+    config = _config(directory)
+    if config is not None:
+        wrong += config_differences(model, config)
     processor = _processor(directory)
     if processor is not None:
         wrong += preprocessing_differences(model, processor.to_dict())
@@ -116,10 +116,11 @@ def processor_of(model: PublishedModel) -> CLIPImageProcessor:
     return from_open_clip({**described, "resize_mode": known.resize_mode}, model.architecture.image_size)
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _config(directory: Path) -> CLIPConfig | None:
     try:
-        return read_json(placed(path))
-    except CheckpointError:  # it is not there, or its reader will say what is wrong with it
+        described = read_json(placed(directory / _CONFIG))
+        return CLIPConfig.from_dict(described) if described.get("model_type") == CLIPConfig.model_type else None
+    except (CheckpointError, ValueError, TypeError, AttributeError):  # whoever reads it will say what is wrong with it
         return None
 
 
