@@ -10,8 +10,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from conformance_tests import oracle_layers
-from conformance_tests.adapter import flat
+from clip_core.weights import weight_specs
+from conformance_tests import oracle_layers, oracle_resnet
+from conformance_tests.adapter import flat, from_grid, to_grid
 from conformance_tests.cases import full_inputs
 from conformance_tests.ladder.test_layers import FIRST_BLOCKS, NORMS, exact_attention_of, noise, tower_config
 from conformance_tests.oracle import Oracle, contrastive_loss, visible_keys, vision_embeddings
@@ -22,7 +23,9 @@ OPTIONS = {"return_loss": True, "output_hidden_states": True, "output_attentions
 
 
 def rounded(case, dtype):
-    return {name: value.astype(NARROW[dtype]) for name, value in case.weights.items()}
+    """As a model of that dtype has them: its running statistics are float32."""
+    dtypes = {spec.name: np.dtype(spec.dtype_in(dtype)) for spec in weight_specs(case.config)}
+    return {name: value.astype(dtypes[name]) for name, value in case.weights.items()}
 
 
 @pytest.fixture(scope="module")
@@ -112,4 +115,16 @@ def test_resampled_positions_are_rounded_once(backend, vit_base, narrow_model, c
     black = np.zeros((1, config.num_channels, rows * config.patch_size, columns * config.patch_size), np.float32)
     expected, _ = vision_embeddings(Weights(rounded(vit_base, dtype)), path, black, config)
     got = backend.to_array(backend.call(narrow_model(vit_base, dtype), path, black))
+    close_as_rounded_once(compare, dtype, path, got, expected)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("leaf", ["bn2", "layer3.0.bn3", "layer4.0.downsample.1"])
+def test_batch_norm_is_rounded_once(backend, resnet, narrow_model, compare, leaf, dtype):
+    """By statistics in float32, of inputs of mean 30."""
+    path = f"vision_model.{leaf}"
+    channels = len(resnet.weights[f"{path}.weight"])
+    x = (noise(2, channels, 3, 4) + np.float32(30)).astype(NARROW[dtype])
+    expected, _ = oracle_resnet.batch_norm(Weights(rounded(resnet, dtype)), path, x.astype(np.float64), False)
+    got = from_grid(backend, backend.call(narrow_model(resnet, dtype), path, to_grid(backend, x)))
     close_as_rounded_once(compare, dtype, path, got, expected)

@@ -11,10 +11,12 @@ from conformance_tests.meta import mistakes_of_classifiers as classifiers
 from conformance_tests.meta import mistakes_of_embeddings as embeddings
 from conformance_tests.meta import mistakes_of_layers as layers
 from conformance_tests.meta import mistakes_of_models as models
+from conformance_tests.meta import mistakes_of_resnets as resnets
 from conformance_tests.meta import mistakes_of_towers as towers
 from conformance_tests.meta.seeder import Defect
 
 DEFECTS = {
+    **resnets.DEFECTS,
     "gelu for quick_gelu": Defect("test_layers::test_mlp", layers.activation("quick_gelu", lambda s, f: s.layers.gelu)),
     "tanh approximation for gelu": Defect(
         "test_layers::test_mlp", layers.activation("gelu", lambda s, f: s.layers.gelu_pytorch_tanh), case="legacy"

@@ -13,7 +13,8 @@ def tokens(change: Callable[[Any, Any], Any]) -> Callable[[Seeder], None]:
 
     def seed(s: Seeder) -> None:
         tower = type("VisionTransformer", (s.vision.VisionTransformer,), {})
-        s.patch.setattr(s.classification, "VisionTransformer", tower)
+        name = "vision_tower" if hasattr(s.classification, "vision_tower") else "VisionTransformer"
+        s.patch.setattr(s.classification, name, tower)
 
         def call(original: Any, self: Any, *args: Any, **options: Any) -> Any:
             output = original(self, *args, **options)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +25,8 @@ class Seeder:
         self.backend = backend
         self.patch = patch
         names = ("layers", "positions", "text", "vision", "model", "classification", "weights")
+        if find_spec(f"clip_{backend}.vision_resnet"):
+            names = (*names, "vision_resnet")
         self.modules = {name: import_module(f"clip_{backend}.{name}") for name in names}
         if backend == "flax":  # programs that were compiled before there was a mistake
             self.patch.setattr(import_module("clip_flax.compilation"), "_program", lambda *_: None)
@@ -119,9 +122,12 @@ class Defect:
         seed: makes the mistake.
         case: the case of the ladder that shows it.
         backends: in which it can be made this way.
+        climbs: whether it is shown without ``--climb``, too, that nothing below that test breaks; not of mistakes in
+            what is computed in training only, which no lower rung does.
     """
 
     caught_by: str
     seed: Callable[[Seeder], None]
     case: str = "base"
     backends: tuple[str, ...] = tuple(BACKENDS)
+    climbs: bool = True
