@@ -153,14 +153,18 @@ def merges_text(merges: Sequence[Merge]) -> str:
 
 
 class BytePairEncoder:
-    """Splits words into tokens, and remembers the words that it has seen."""
+    """Splits words into tokens, and remembers the words that it has seen.
+
+    Attributes:
+        whole: tokens, ``</w>`` included, that the same word always becomes; none unless the merges are CLIP's.
+    """
 
     def __init__(self, merges: Sequence[Merge]) -> None:
         self.merges = list(merges)
         self._ranks = {merge: rank for rank, merge in enumerate(self.merges)}
         self._seen = Remembered[tuple[str, ...]]()
         is_clip = len(merges) == MERGE_COUNT and digest_of(self.merges) == _CLIP_DIGEST
-        self._whole = {first + last for first, last in self.merges if last.endswith(END_OF_WORD)} if is_clip else set()
+        self.whole = {first + last for first, last in self.merges if last.endswith(END_OF_WORD)} if is_clip else set()
 
     def split(self, word: str) -> tuple[str, ...]:
         """The tokens of a word of one character or more, the last ending in `</w>`."""
@@ -168,7 +172,7 @@ class BytePairEncoder:
         if tokens is None:
             symbols = to_symbols(word)
             ended = symbols + END_OF_WORD
-            tokens = (ended,) if ended in self._whole else self.merge([*symbols[:-1], symbols[-1] + END_OF_WORD])
+            tokens = (ended,) if ended in self.whole else self.merge([*symbols[:-1], symbols[-1] + END_OF_WORD])
             self._seen.put(word, tokens)
         return tokens
 

@@ -146,11 +146,18 @@ class OpenAIEncoder:
         for piece in clean_text(text, self._settings.clean).split(" "):
             found = known.get(piece)
             if found is None:
-                tokens = self._tokens_of(piece)
-                found = tuple([self._table.ids[t] if t in self._table.ids else self._known_id(t) for t in tokens])
+                found = self._ids_of_piece(piece)
                 known.put(piece, found)
             ids += found
         return ids
+
+    def _ids_of_piece(self, piece: str) -> tuple[int, ...]:
+        ids = self._table.ids
+        if piece + END_OF_WORD in self._words.whole and piece.isascii() and piece.isalpha():
+            tokens: Sequence[str] = (piece + END_OF_WORD,)
+        else:
+            tokens = self._tokens_of(piece)
+        return tuple([ids[token] if token in ids else self._known_id(token) for token in tokens])
 
     def _remembered_ids(self) -> Remembered[tuple[int, ...]]:
         """Of pieces between spaces; begun anew when tokens are added or another stands for the unknown."""

@@ -84,16 +84,16 @@ def whole_encoder():
 def test_a_word_that_is_a_token_of_clip_becomes_that_token():
     encoder = whole_encoder()
     assert digest_of(builtin_merges()) == _CLIP_DIGEST
-    assert len(encoder._whole) > 34_000
-    for token in encoder._whole:
+    assert len(encoder.whole) > 34_000
+    for token in encoder.whole:
         symbols = token.removesuffix("</w>")
         assert encoder.merge([*symbols[:-1], symbols[-1] + "</w>"]) == (token,)
 
 
 def test_with_other_merges_no_word_is_taken_for_a_token():
     merges = [("b", "c</w>"), *builtin_merges()[1:]]
-    assert not BytePairEncoder(merges)._whole
-    assert not BytePairEncoder(builtin_merges()[:-1])._whole
+    assert not BytePairEncoder(merges).whole
+    assert not BytePairEncoder(builtin_merges()[:-1]).whole
     encoder = BytePairEncoder([("a", "b"), ("b", "c</w>"), ("a", "bc</w>")])  # its token "abc</w>" is never made
     assert encoder.split("abc") == ("ab", "c</w>")
 
