@@ -200,6 +200,8 @@ class PretrainedModel(ModelMembers, Publishable):
             names = match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
             values = (_own(weights, names[spec.name]).reshape(spec.shape) for spec in specs)
         for spec, value in zip(specs, values, strict=True):
+            if spec.kind == "counter":
+                value = np.asarray(value, COUNTER_DTYPE)
             owner, leaf, axes = self.place(spec)
             yield owner, leaf, np.transpose(value, permutation(AXES[spec.kind], axes))
 

@@ -93,7 +93,7 @@ class WeightSpec:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """The dtypes that it can have."""
-        return (COUNTER_DTYPE,) if self.kind == "counter" else DTYPES
+        return (COUNTER_DTYPE, "int32") if self.kind == "counter" else DTYPES
 
     def dtype_in(self, dtype: str) -> str:
         """The dtype that it has in a model of a dtype, and after a conversion to it.

@@ -68,10 +68,20 @@ class Names:
     places: Mapping[str, Place] = field(default_factory=dict)
     templates: tuple[WeightSpec, ...] = TEMPLATES
 
-    def of_resnets(self, modules: Mapping[str, str] | None = None) -> Names:
-        """The same names for models with a ResNet as vision tower; ``modules`` are replaced before all others."""
-        places = {name: place for name, place in self.places.items() if not name.startswith("vis")}
-        return replace(self, modules={**(modules or {}), **self.modules}, places=places, templates=RESNET_TEMPLATES)
+    def of_resnets(self, modules: Mapping[str, str] | None = None, places: Mapping[str, Place] | None = None) -> Names:
+        """The same names for models with a ResNet as vision tower.
+
+        Args:
+            modules: besides its own, replaced before these.
+            places: besides its own, but for those of its vision tower.
+        """
+        kept = {name: place for name, place in self.places.items() if not name.startswith("vis")}
+        return replace(
+            self,
+            modules={**(modules or {}), **self.modules},
+            places={**kept, **(places or {})},
+            templates=RESNET_TEMPLATES,
+        )
 
     def place(self, template: WeightSpec) -> Place:
         """Where a weight lies; paths have `LAYER` for the number of a layer."""

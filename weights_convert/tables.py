@@ -11,9 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from clip_core.checkpoint.tensors import Shape, Tensor, joined
 from clip_core.errors import CheckpointFormatError, InputError
-from clip_core.weights import AXES, WeightSpec, permutation
+from clip_core.weights import AXES, COUNTER_DTYPE, WeightSpec, permutation
 from weights_convert.names import LAYER, LAYER_IN_PATH, LAYER_SUFFIX, Names, Place, numbered
 
 _SUFFIX_PATTERN = r"(?:_([1-9][0-9]{0,4}))?"
@@ -60,6 +62,8 @@ def _pattern(name: str) -> str:
 
 def _to_shared(tensor: Tensor, spec: WeightSpec, place: Place, stored_name: str) -> Tensor:
     shared = AXES[spec.kind]
+    if spec.kind == "counter" and tensor.dtype.kind == "i":
+        return tensor.reshaped(()).cast(np.dtype(COUNTER_DTYPE), stored_name)  # JAX has them of 32 bits
     if spec.kind == "scalar":
         return tensor.reshaped(()) if math.prod(tensor.shape) == 1 else tensor
     if place.part:

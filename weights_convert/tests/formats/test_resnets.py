@@ -27,7 +27,7 @@ def resnet(request, tmp_path_factory):
 
 
 def test_formats_that_hold_them():
-    assert HOLDING == ["hf", "openai", "open_clip", "nnx"]
+    assert HOLDING == ["hf", "openai", "open_clip", "keras", "nnx"]
 
 
 @pytest.mark.parametrize("name", HOLDING)
@@ -76,6 +76,18 @@ def test_open_clip_s_configuration_both_ways(resnet, tmp_path):
     }
     assert described["quick_gelu"] is True
     assert open_source(tmp_path / "out").model.config == checkpoints.RESNET
+
+
+def test_counters_of_32_bits_are_read(resnet, tmp_path):
+    """As JAX has them."""
+    save_checkpoint(tmp_path / "in", checkpoints.RESNET, resnet[1], architecture="CLIPModel")
+    small = {name: np.int32(7) for name in resnet[1] if name.endswith("num_batches_tracked")}
+    checkpoints.rewrite(tmp_path / "in/model.safetensors", lambda found: {**found, **small})
+    convert(tmp_path / "in", tmp_path / "nnx", to="nnx")
+    convert(tmp_path / "nnx", tmp_path / "out", to="hf", config=tmp_path / "in/config.json")
+    loaded = load_checkpoint(tmp_path / "out", CLIPConfig).weights
+    assert {str(loaded[name].dtype) for name in small} == {"int64"}
+    assert {int(loaded[name]) for name in small} == {7}
 
 
 def test_a_cast_leaves_statistics_and_counters(resnet, tmp_path):
