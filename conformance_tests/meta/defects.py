@@ -90,6 +90,18 @@ DEFECTS = {
     "bilinear resampling": Defect(
         "test_towers::test_interpolation", embeddings.resampled("_cubic_weights", embeddings.bilinear)
     ),
+    "positions loaded by the recipe of a call": Defect(
+        "test_positions::test_loaded_for_another_image_size", embeddings.vision_loaded_as_in_a_call
+    ),
+    "class token's position lost at the load": Defect(
+        "test_positions::test_loaded_for_another_image_size", embeddings.class_token_lost_at_the_load
+    ),
+    "LongCLIP's positions spread evenly": Defect(
+        "test_positions::test_loaded_for_longer_texts", embeddings.longclip_loaded_evenly
+    ),
+    "true end of text of 2 taken for the largest id": Defect(
+        "test_traps::test_a_true_end_of_text_of_2_is_never_pooled_at_the_largest_id", embeddings.any_end_of_text
+    ),
     "rows and columns of a resampled grid swapped": Defect("test_towers::test_interpolation", embeddings.turned_grid),
     "class token among the patches": Defect(
         "test_classification::test_logits", classifiers.tokens(classifiers.with_class_token)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 import clip_core.interpolation
+import clip_core.positions
+import clip_core.pretrained
 from conformance_tests.meta.seeder import Seeder
 
 
@@ -142,3 +144,25 @@ def resampled_in_its_dtype(s: Seeder) -> None:
     s.wrap(s.vision.VisionEmbeddings, "position_table", table)
     name = "position_matrix" if s.backend == "flax" else "interpolation_matrix"
     s.patch.setattr(s.positions, name, lambda *sizes: matrix(clip_core.interpolation.position_matrix, *sizes[-3:]))
+
+
+def vision_loaded_as_in_a_call(s: Seeder) -> None:
+    s.patch.setitem(clip_core.positions.VISION_RECIPES, "open_clip", clip_core.interpolation.position_matrix)
+
+
+def longclip_loaded_evenly(s: Seeder) -> None:
+    s.patch.setitem(clip_core.positions.TEXT_RECIPES, "longclip", clip_core.interpolation.linear_matrix)
+
+
+def class_token_lost_at_the_load(s: Seeder) -> None:
+    def without(original: Any, patches: Any) -> Any:
+        matrix = original(patches)
+        matrix[0] = 0
+        return matrix
+
+    s.wrap(clip_core.positions, "_with_class_token", without)
+
+
+def any_end_of_text(s: Seeder) -> None:
+    """What 2 stands for is not asked."""
+    s.patch.setattr(clip_core.pretrained, "check_end_of_text", lambda config: None)
