@@ -69,18 +69,19 @@ def _from_hub(
 ) -> Path:
     model = named.model if named else None
     file = named.place.file if named else ""
+    meant = file or (named.place.layout if named else "")
     forms = (WeightForm(file),) if file else OPEN_CLIP.downloads
     if model is not None:  # the table has what the others read beside the weights
         forms = tuple(replace(form, companions=dict.fromkeys(form.companions, ((form.file,),))) for form in forms)
     repository = replace(repository, own=False, foreign=forms)
-    there = converted_from_hub(cache, repository, file)
+    there = converted_from_hub(cache, repository, meant)
     if there.is_dir() and not force:
         return there
     missing = [] if force else repository.missing("everything")
     if missing or force:
         repository.refuse_offline(missing, local_files_only)
         repository.download("everything", missing)
-        there = converted_from_hub(cache, repository, file)
+        there = converted_from_hub(cache, repository, meant)
     folder = repository.snapshot / repository.subfolder
     weights = next((folder / form.file for form in forms if (folder / form.file).is_file()), None)
     if weights is None:
@@ -92,7 +93,11 @@ def _from_hub(
     with _alone(there.parent):
         if there.is_dir() and not force:
             return there  # by another process, meanwhile
-        return _made(there, weights, expected, origin, name, model, force)
+        if meant != OPEN_CLIP.name:
+            return _made(there, weights, expected, origin, name, model, force)
+        with _scratch(there.parent) as alone:  # other files of the repository are of another layout
+            _linked(weights, alone)
+            return _made(there, alone / weights.name, expected, origin, name, model, force, weights)
 
 
 def _from_address(name: str, named: Named, cache: Path, local_files_only: bool, force: bool) -> Path:
@@ -135,20 +140,25 @@ def _made(
     name: str,
     model: PublishedModel | None,
     force: bool,
+    shown: Path | None = None,
 ) -> Path:
-    """Converts a file of weights into its place, which is filled in one moment or not at all."""
+    """Converts a file of weights into its place, which is filled in one moment or not at all.
+
+    Args:
+        shown: the path for messages, if another one.
+    """
     got = file_sha256(weights)
     if not got.startswith(expected):
         raise CheckpointError(
-            f"{name}: {weights} is not the file that was published: expected sha256 {expected}, got {got}. Nothing was "
-            "made of it; delete it and fetch it again (force_download=True)."
+            f"{name}: {shown or weights} is not the file that was published: expected sha256 {expected}, got {got}. "
+            "Nothing was made of it; delete it and fetch it again (force_download=True)."
         )
     given = None
     if model is not None and not (weights.parent / OPEN_CLIP.config.name).is_file():
         given = configuration_of(model)
     source = open_source(weights, given)
     if model is not None:
-        check_published(name, model, source)
+        check_published(name, model, source, shown or weights)
     with _scratch(there.parent) as scratch:
         done = convert(weights, scratch / "made", to="hf", config=given, progress=show_progress)
         if model is not None and PREPROCESSOR not in source.model.files:
@@ -159,6 +169,17 @@ def _made(
             os.replace(there, scratch / "old")
         os.replace(scratch / "made", there)
     return there
+
+
+def _linked(weights: Path, folder: Path) -> None:
+    """Puts a file of weights into a folder, and what lies beside it in open_clip's layout."""
+    beside = weights.with_name(OPEN_CLIP.config.name)
+    if beside.is_file():
+        shutil.copyfile(beside, folder / beside.name)
+    try:
+        (folder / weights.name).symlink_to(weights.resolve())
+    except OSError:  # where links are not allowed
+        shutil.copyfile(weights, folder / weights.name)
 
 
 @contextmanager

@@ -106,17 +106,17 @@ def open_source(
     seen.check()
     named = None if config is not None or os.path.lexists(Path(path).expanduser()) else find_named(os.fspath(path))
     if named is not None:
-        check_published(os.fspath(path), named.model, source)
+        check_published(os.fspath(path), named.model, source, source.path)
     return source
 
 
-def check_published(name: str, model: PublishedModel, source: Source) -> None:
-    """Raises `ConfigError` where the files of a published model contradict what is known of it."""
+def check_published(name: str, model: PublishedModel, source: Source, path: Path) -> None:
+    """Raises `ConfigError` where the files of a published model contradict what is known of it; the path is to show."""
     files, config = source.model.files, source.model.config
     wrong = config_differences(model, config) if isinstance(config, CLIPConfig) else []
     wrong += preprocessing_differences(model, preprocessor_of(files) or processor_of(model).to_dict())
     if wrong:
-        insist = f"triclip convert {shlex.quote(str(source.path))} NEW_DIRECTORY --to hf"
+        insist = f"triclip convert {shlex.quote(str(path))} NEW_DIRECTORY --to hf"
         raise contradiction(model, name, wrong, f"To use it as its files say, convert it: {insist}")
 
 

@@ -25,9 +25,9 @@ def own_cache(cache_dir: str | PathLike[str] | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "triclip"
 
 
-def converted_from_hub(cache: Path, repository: Repository, file: str = "") -> Path:
-    """Where the conversion of a revision of a repository lies, or of one file of it, if it was made."""
-    parts = [repository.name.replace("/", "--"), *filter(None, [repository.subfolder.replace("/", "--"), file])]
+def converted_from_hub(cache: Path, repository: Repository, meant: str = "") -> Path:
+    """Where the conversion of a revision of a repository lies, or of the file or the layout that is meant of it."""
+    parts = [repository.name.replace("/", "--"), *filter(None, [repository.subfolder.replace("/", "--"), meant])]
     return cache / "hub" / "--".join(parts) / repository.snapshot.name
 
 

@@ -46,9 +46,10 @@ def check_as_published(model: PublishedModel, directory: Path, name: str) -> Non
 def contradiction(model: PublishedModel, name: str, wrong: list[str], how_to_insist: str) -> ConfigError:
     """The error for a model that differs from what was published."""
     listed = "".join(f"\n  {line}" for line in wrong)
+    published = "" if model.name == name else f"To have it as it was published, say {model.name}. "
     return ConfigError(
         f"{name}: its files contradict what is known of {model.name}, and wrong ones give wrong answers without an "
-        f"error:{listed}\n{how_to_insist}; if the table is wrong, please report it."
+        f"error:{listed}\n{how_to_insist}. {published}If the table is wrong, please report it."
     )
 
 

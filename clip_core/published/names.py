@@ -87,7 +87,7 @@ def _by_hub() -> Mapping[str, list[Named]]:
         for place in model.places:
             if place.hub:
                 found[place.hub].append(Named(model, place))
-    return found
+    return {hub: [each for each in named if not each.place.layout] or named for hub, named in found.items()}
 
 
 @cache

@@ -66,7 +66,7 @@ class Place:
 
     Attributes:
         hub: a repository of the hub.
-        layout: ``"open_clip"``, where its other files are not the whole model.
+        layout: ``"open_clip"``, where these of its files are meant.
         file: the only one of it that is this model.
         url: the address of a file.
         sha256: of the file at the address, or how it begins.

@@ -199,12 +199,14 @@ def _row(model: str, tag: str, found: Mapping[str, Any]) -> dict[str, Any]:
     assert hub.count("/") == 1, hub
     places: list[dict[str, Any]] = []
     if name not in WRONG_HUBS:
-        places.append({"hub": hub, **({"layout": "open_clip"} if hub.startswith("timm/") else {})})
+        places.append({"hub": hub, "layout": "open_clip"})
     if url:
         places.append({"url": url, **_digest(url)})
     if tag == "openai":
         places.reverse()  # its own file, whose digest is published
     places += [{"hub": MORE_HUBS[name]}] if name in MORE_HUBS else []
+    if name not in WRONG_HUBS and not hub.startswith("timm/"):  # there other files are of timm's models
+        places.append({"hub": hub})
     licence = next((says for part, says in LICENCES.items() if part in tag), None)
     row = {
         "name": name,

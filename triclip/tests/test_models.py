@@ -40,7 +40,7 @@ def test_json_has_everything():
     found = json.loads(run("ViT-L-14/laion2b_s32b_b82k", "--json"))
     assert found["preprocessing"]["image_mean"] == [0.5, 0.5, 0.5]
     assert found["config"]["text_config"]["hidden_act"] == "gelu"
-    assert found["source"] == {"hub": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K"}
+    assert found["source"] == {"hub": "laion/CLIP-ViT-L-14-laion2B-s32B-b82K", "layout": "open_clip"}
 
 
 @pytest.mark.parametrize("name", ["ViT-H-14/laion2b", "someone/else"])

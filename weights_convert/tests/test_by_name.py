@@ -21,6 +21,12 @@ MEAN = [0.48145466, 0.4578275, 0.40821073]
 ROWS = [
     {"name": "Tiny/lab", "source": {"hub": "lab/tiny"}},
     {"name": "Tiny/timm", "source": {"hub": "timm/tiny", "layout": "open_clip"}, "preprocessing": "openai-squash"},
+    {
+        "name": "Tiny/both",
+        "source": {"hub": "lab/both", "layout": "open_clip"},
+        "also": [{"hub": "lab/both"}],
+        "preprocessing": "openai-squash",
+    },
     {"name": "Tiny/one", "source": {"hub": "lab/many", "file": "one.pt"}, "preprocessing": "half"},
     {"name": "Tiny/two", "source": {"hub": "lab/many", "file": "two.pt"}},
 ]
@@ -85,6 +91,29 @@ def test_of_a_repository_with_a_part_of_the_model_too_the_whole_is_taken(hub, in
     found = resolve_checkpoint("Tiny/timm")
     assert diff(found, source).same
     assert CLIPImageProcessor.from_directory(found).size == {"height": 28, "width": 28}, "the table's preprocessing"
+
+
+def test_a_tag_means_open_clip_s_files_and_a_repository_its_own(hub, in_format, source, tmp_path):
+    """So that what is wrong in the one is right by the other name."""
+    folder = hub.add(
+        "lab/both", in_format["hf"], preprocessor_config=CLIPImageProcessor(size=28, crop_size=28).to_dict()
+    )
+    shutil.copy(in_format["open_clip"] / "open_clip_model.safetensors", folder)
+    for _ in range(2):
+        found = resolve_checkpoint("Tiny/both", part="weights and processor")
+        assert found.parent == tmp_path / "cache/hub/lab--both--open_clip"
+        assert CLIPImageProcessor.from_directory(found).size == {"height": 28, "width": 28}
+        message = "(?s)expected 'squash', got 'shortest'.*To have it as it was published, say Tiny/both"
+        with pytest.raises(ConfigError, match=message):
+            resolve_checkpoint("lab/both", part="weights and processor")
+
+
+def test_files_that_a_tag_means_are_shown_where_they_lie(hub, in_format, tmp_path):
+    hub.add("timm/tiny", open_clip_files(tmp_path / "files", in_format, model_cfg={"quick_gelu": False}))
+    lying = tmp_path / "hub-cache/models--timm--tiny/snapshots" / published.COMMIT / "open_clip_model.safetensors"
+    with pytest.raises(ConfigError, match=f"hidden_act: expected .*(?s:.*)triclip convert {lying} NEW_DIRECTORY"):
+        resolve_checkpoint("Tiny/timm")
+    assert not files_in(tmp_path / "cache")
 
 
 def test_a_repository_of_several_models(hub, in_format, source, tmp_path):

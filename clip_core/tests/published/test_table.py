@@ -47,7 +47,7 @@ def test_every_row_agrees_with_itself():
 
 
 def test_every_place_is_one_model_s():
-    places = [(place.hub, place.file, place.url) for model in models().values() for place in model.places]
+    places = [(place.hub, place.layout, place.file, place.url) for model in models().values() for place in model.places]
     assert [place for place, count in Counter(places).items() if count > 1] == []
     for model in models().values():
         for place in model.places:
