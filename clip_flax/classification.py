@@ -13,7 +13,7 @@ from clip_core.labels import IGNORED_LABEL, check_labels, problem_of
 from clip_core.outputs import ImageClassifierOutput
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import default, host_values, linear, sizes, tensor_input, wide
-from clip_flax.vision import VisionTransformer
+from clip_flax.vision import vision_tower
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -30,7 +30,7 @@ class FlaxCLIPForImageClassification(FlaxCLIPPreTrainedModel):
 
     def make_layers(self, config: CLIPConfig, dtype: Any) -> None:
         hidden = config.vision_config.hidden_size
-        self.vision_model = VisionTransformer(config.vision_config, dtype)
+        self.vision_model = vision_tower(config.vision_config, dtype)
         self.classifier = linear(hidden, config.num_labels, dtype) if config.num_labels else None
 
     @across_devices
@@ -59,13 +59,14 @@ class FlaxCLIPForImageClassification(FlaxCLIPPreTrainedModel):
             InputError, InputTypeError: as the tower; or ``labels`` that are not those of the configuration.
             WeightMismatchError: ``params`` are not those of the configuration.
         """
-        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
         output = model.vision_model(
             pixel_values,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
             interpolate_pos_encoding,
             dropout_rng,
+            self.is_training(train),
         )
         pooled = self.patches(output.last_hidden_state).mean(axis=1)  # [image, hidden]
         logits = pooled if model.classifier is None else model.classifier(pooled)  # [image, label]

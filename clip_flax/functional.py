@@ -16,12 +16,12 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.pretrained import PretrainedModel
 from clip_core.schemes import FLAX
-from clip_core.weights import AXES, WeightSpec, match_weights, mismatch_message, permutation
+from clip_core.weights import AXES, COUNTER_DTYPE, WeightSpec, match_weights, mismatch_message, permutation
 
 
 def _tree_spec(spec: WeightSpec) -> WeightSpec:
     """A weight as the tree of parameters has it: named and shaped like the Linen models of transformers 4."""
-    if spec.kind not in FLAX.leaves:
+    if spec.kind not in FLAX.leaves or spec.kind == "counter":
         return spec
     _, leaf, axes = FLAX.place(spec)
     owner = spec.name.rpartition(".")[0]
@@ -60,6 +60,13 @@ def _leaves(params: Any) -> dict[str, Any]:
             raise InputTypeError(f"params: expected an array at {str(key)!r}, got {type(value).__name__}.")
         found[str(key)] = value
     return found
+
+
+def _stored_dtype(name: str, leaf: Any) -> np.dtype[Any]:
+    """The dtype of an array in checkpoints; counters may have 32 bits here."""
+    dtype = jnp.result_type(leaf)
+    is_counter = name.endswith(".num_batches_tracked") and jnp.issubdtype(dtype, jnp.integer)
+    return np.dtype(COUNTER_DTYPE) if is_counter else dtype
 
 
 def _cast(params: Any, dtype: Any, mask: Any) -> Any:
@@ -107,18 +114,35 @@ class FunctionalForm(PretrainedModel):
             WeightMismatchError: the model has lost some weights.
         """
         self.check_has_weights()
-        leaves = {_tree_spec(spec).name: getattr(*place)[...] for spec, place in self.owners().items()}
-        return unflatten_dict(leaves, sep=".")
+        return self._tree(statistics=False)
 
     @params.setter
     def params(self, tree: Mapping[str, Any]) -> None:
         self._set_weights(tree)
 
+    @property
+    def batch_stats(self) -> dict[str, Any]:
+        """The running statistics of a ResNet tower as a tree, beside `params`, which has none; otherwise empty.
+
+        No gradient and no optimiser changes them, so they have a tree of their own, as in Linen. A call in training
+        changes those of the model; see `call_and_update` for code that keeps them outside.
+        """
+        return self._tree(statistics=True)
+
+    @batch_stats.setter
+    def batch_stats(self, tree: Mapping[str, Any]) -> None:
+        self._set_weights(tree, statistics=True)
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "params":  # modules of NNX look at what is set before they look for a property
-            self._set_weights(value)
+        if name in ("params", "batch_stats"):  # modules of NNX look at what is set before they look for a property
+            self._set_weights(value, statistics=name == "batch_stats")
         else:
             super().__setattr__(name, value)
+
+    def _tree(self, *, statistics: bool) -> dict[str, Any]:
+        places = {spec: place for spec, place in self.owners().items() if spec.is_parameter != statistics}
+        leaves = {_tree_spec(spec).name: getattr(*place)[...] for spec, place in places.items()}
+        return unflatten_dict(leaves, sep=".")
 
     def parts(self) -> tuple[str, ...]:
         """The names at the top of the tree."""
@@ -126,37 +150,87 @@ class FunctionalForm(PretrainedModel):
 
     def check_has_weights(self) -> None:
         """Raises `InputError` if the model was made with ``_do_init=False``, which leaves its weights to the caller."""
-        if isinstance(first_parameter(self), jax.ShapeDtypeStruct):
+        statistics = (getattr(*place).get_raw_value() for spec, place in self.owners().items() if not spec.is_parameter)
+        if any(isinstance(value, jax.ShapeDtypeStruct) for value in statistics) and self._has_parameters():
+            raise InputError(
+                f"{type(self).__name__}: expected running statistics, since the model was made with _do_init=False and "
+                "holds none. Set model.batch_stats, or call model.call_and_update(params, batch_stats, ...)."
+            )
+        if not self._has_parameters():
             raise InputError(
                 f"{type(self).__name__}: expected params=, since the model was made with _do_init=False and holds no "
                 "weights. Pass the tree that from_pretrained or init_weights returned, or set model.params."
             )
 
-    def with_params(self, params: Mapping[str, Any] | None) -> Self:
+    def _has_parameters(self) -> bool:
+        return not isinstance(first_parameter(self), jax.ShapeDtypeStruct)
+
+    def with_params(self, params: Mapping[str, Any] | None, train: bool = False) -> Self:
         """A model with the weights of a tree like `params`; without one this model itself.
 
-        The tree may also be the state of such a model, as `nnx.state` or `nnx.to_pure_dict` returns it.
+        The tree may also be the state of such a model, as `nnx.state` or `nnx.to_pure_dict` returns it; then running
+        statistics are those of the tree, else those of this model.
 
         Raises:
-            InputError: there is no tree, and the model was made without weights.
+            InputError: there is no tree, and the model was made without weights; or it is to be trained, and new
+                running statistics would be lost.
             InputTypeError: not a tree of dicts.
             WeightMismatchError: missing, unexpected or misshapen arrays, or the model has lost some weights.
         """
         if params is None:
             self.check_has_weights()
             return self
+        if self.is_training(train) and any(not spec.is_parameter for spec in self.weight_specs()):
+            raise InputError(
+                "params: expected none in a call that trains a ResNet tower, whose new running statistics would be "
+                "lost. Use output, batch_stats = model.call_and_update(params, batch_stats, ...)."
+            )
         model = nnx.clone(self)
         model._set_weights(params)
+        model.check_has_weights()
         return model
 
-    def _set_weights(self, params: Mapping[str, Any]) -> None:
+    def call_and_update(
+        self, params: Mapping[str, Any], batch_stats: Mapping[str, Any], *inputs: Any, **named_inputs: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """A call in training, with weights and running statistics as trees; also inside ``jax.jit`` and ``jax.grad``.
+
+        This model stays as it is. Its gradient by ``params`` is taken with ``has_aux=True``::
+
+            def loss(params, batch_stats, batch):
+                output, batch_stats = model.call_and_update(params, batch_stats, **batch, return_loss=True)
+                return output.loss, batch_stats
+
+            (loss, batch_stats), gradients = jax.value_and_grad(loss, has_aux=True)(params, batch_stats, batch)
+
+        Args:
+            params, batch_stats: trees like those of this model; without ResNet tower the second is empty.
+            inputs, named_inputs: of the call, but for ``params`` and ``train``.
+
+        Returns:
+            What the call returns, and the new running statistics.
+        """
+        model = nnx.clone(self)
+        model._set_weights(params)
+        model._set_weights(batch_stats, statistics=True)
+        return model(*inputs, **named_inputs, train=True), model.batch_stats
+
+    def is_training(self, train: bool) -> bool:
+        """Whether a call trains: it is told so, or ``model.train()`` was called."""
+        return train or not self.deterministic
+
+    def _set_weights(self, params: Mapping[str, Any], *, statistics: bool = False) -> None:
+        """Sets parameters, with running statistics where they are in the tree; or these alone."""
         leaves = _leaves(params)
-        layout = {name: (jnp.result_type(leaf), np.shape(leaf)) for name, leaf in leaves.items()}
-        names = match_weights(tuple(_tree_spec(spec) for spec in self.weight_specs()), layout, "params")
+        layout = {name: (_stored_dtype(name, leaf), np.shape(leaf)) for name, leaf in leaves.items()}
+        specs = {spec: _tree_spec(spec) for spec in self.weight_specs()}
+        if statistics or not any(tree.name in leaves for spec, tree in specs.items() if not spec.is_parameter):
+            specs = {spec: tree for spec, tree in specs.items() if spec.is_parameter != statistics}
+        names = match_weights(tuple(specs.values()), layout, "batch_stats" if statistics else "params")
         for spec, (owner, leaf) in self.owners().items():
-            tree_spec = _tree_spec(spec)
-            value = jnp.asarray(leaves[names[tree_spec.name]]).reshape(tree_spec.shape)
-            setattr(owner, leaf, getattr(owner, leaf).replace(value))
+            if spec in specs:
+                value = jnp.asarray(leaves[names[specs[spec].name]]).reshape(specs[spec].shape)
+                setattr(owner, leaf, getattr(owner, leaf).replace(value))
 
     def init_weights(
         self, rng: Array, input_shape: Any = None, params: Mapping[str, Any] | None = None
@@ -197,7 +271,7 @@ class FunctionalForm(PretrainedModel):
         """
         config = self.config
         towers = (config.text_config, config.vision_config) if isinstance(config, CLIPConfig) else (config,)
-        if not (train or not self.deterministic) or not any(tower.attention_dropout for tower in towers):
+        if not self.is_training(train) or not any(tower.attention_dropout for tower in towers):
             return None
         if dropout_rng is None:
             raise InputError(

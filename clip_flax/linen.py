@@ -3,6 +3,8 @@
 Their tree of parameters is `FlaxCLIPModel.params`::
 
     FlaxCLIPModule(config).apply({"params": model.params}, input_ids, pixel_values)
+
+Running statistics of a ResNet tower are the collection ``batch_stats``, `FlaxCLIPModel.batch_stats`.
 """
 
 from __future__ import annotations
@@ -32,7 +34,20 @@ class _Module(linen.Module):
 
         params = {part: self.param(part, drawn, part) for part in model.parts()}
         dropout_rng = None if deterministic else self.make_rng("dropout")
-        return model(**inputs, params=params, train=not deterministic, dropout_rng=dropout_rng)
+        if all(spec.is_parameter for spec in model.weight_specs()):
+            return model(**inputs, params=params, train=not deterministic, dropout_rng=dropout_rng)
+
+        def initial() -> Any:
+            return self.model_class(self.config, dtype=self.dtype).batch_stats["vision_model"]
+
+        kept = self.variable("batch_stats", "vision_model", initial)  # of a ResNet tower
+        if deterministic:
+            model.batch_stats = {"vision_model": kept.value}
+            return model(**inputs, params=params)
+        statistics = {"vision_model": kept.value}
+        output, statistics = model.call_and_update(params, statistics, **inputs, dropout_rng=dropout_rng)
+        kept.value = statistics["vision_model"]
+        return output
 
 
 class FlaxCLIPModule(_Module):

@@ -20,7 +20,7 @@ from clip_core.outputs import CLIPOutput, all_output_types
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import default, linear, no_weight, wide
 from clip_flax.text import TextTransformer
-from clip_flax.vision import VisionTransformer
+from clip_flax.vision import vision_tower
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -39,8 +39,9 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
 
     def make_layers(self, config: CLIPConfig, dtype: Any) -> None:
         self.text_model = TextTransformer(config.text_config, dtype)
-        self.vision_model = VisionTransformer(config.vision_config, dtype)
-        self.visual_projection = linear(config.vision_config.hidden_size, config.projection_dim, dtype, bias=False)
+        self.vision_model = vision_tower(config.vision_config, dtype)
+        vision = config.vision_config
+        self.visual_projection = linear(vision.hidden_size, config.projection_dim, dtype, bias=vision.is_resnet)
         self.text_projection = linear(config.text_config.hidden_size, config.projection_dim, dtype, bias=False)
         self.logit_scale = nnx.Param(no_weight(None, (), dtype))
 
@@ -69,8 +70,10 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         interpolate_pos_encoding: bool = False,
     ) -> Array:
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `FlaxCLIPVisionModel`."""
-        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
-        output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng)
+        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        output = model.vision_model(
+            pixel_values, False, False, interpolate_pos_encoding, dropout_rng, self.is_training(train)
+        )
         return model.visual_projection(output.pooler_output)  # [batch, embed]
 
     @across_devices
@@ -109,13 +112,18 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         """
         output_attentions = default(output_attentions, self.config.output_attentions)
         output_hidden_states = default(output_hidden_states, self.config.output_hidden_states)
-        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
         text_rng, vision_rng = (None, None) if dropout_rng is None else jax.random.split(dropout_rng)
         text_output = model.text_model(
             input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, text_rng
         )
         vision_output = model.vision_model(
-            pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, vision_rng
+            pixel_values,
+            output_attentions,
+            output_hidden_states,
+            interpolate_pos_encoding,
+            vision_rng,
+            self.is_training(train),
         )
         text_embeds = unit_length(model.text_projection(text_output.pooler_output))  # [text, embed]
         image_embeds = unit_length(model.visual_projection(vision_output.pooler_output))  # [image, embed]

@@ -11,7 +11,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from numpy.typing import NDArray
 
 from clip_core.errors import InputError, InputTypeError
-from clip_core.weights import WeightSpec
+from clip_core.weights import STATISTICS, WeightSpec
 
 LOGICAL_AXES = ("vocab", "token", "hidden", "head", "mlp", "embed")
 """The axes that weights have: words, positions, the width of a tower, its heads one after the other, the width between
@@ -41,6 +41,8 @@ def logical_axes(spec: WeightSpec, axes: str) -> tuple[str | None, ...]:
         axes: the order in which the framework keeps them, in the words of `clip_core.weights.AXES`.
     """
     layer = spec.path.rpartition(".")[2]
+    if (spec.kind == "conv" and layer != "patch_embedding") or spec.kind in STATISTICS or layer[:2] == "bn":
+        return (None,) * len(axes.split())  # of a ResNet, whose widths differ
     in_axis, out_axis = _IN_OUT.get(layer, (None, None))
     words = {
         "in": in_axis,

@@ -26,6 +26,7 @@ from clip_flax.layers import (
     tensor_input,
 )
 from clip_flax.positions import resampled_positions
+from clip_flax.vision_resnet import VisionResNet
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 
@@ -86,8 +87,9 @@ class VisionTransformer(nnx.Module):
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = False,
         dropout_rng: Array | None = None,
+        train: bool = False,
     ) -> BaseModelOutputWithPooling:
-        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        """Pixels ``[batch, channel, height, width]`` to the tower's output; what trains here is ``dropout_rng``."""
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         check_pixel_values(host_values(pixel_values))
@@ -113,6 +115,11 @@ class VisionTransformer(nnx.Module):
         return self.pre_layrnorm
 
 
+def vision_tower(config: CLIPVisionConfig, dtype: Any) -> VisionTransformer | VisionResNet:
+    """The tower that a configuration describes."""
+    return VisionResNet(config, dtype) if config.is_resnet else VisionTransformer(config, dtype)
+
+
 class FlaxCLIPVisionPreTrainedModel(FlaxCLIPPreTrainedModel):
     """Base of the models of the vision tower."""
 
@@ -125,7 +132,7 @@ class FlaxCLIPVisionModel(FlaxCLIPVisionPreTrainedModel):
     architecture = "CLIPVisionModel"
 
     def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
-        self.vision_model = VisionTransformer(config, dtype)
+        self.vision_model = vision_tower(config, dtype)
 
     @across_devices
     def __call__(
@@ -158,9 +165,14 @@ class FlaxCLIPVisionModel(FlaxCLIPVisionPreTrainedModel):
                 its key.
             WeightMismatchError: ``params`` are not those of the configuration.
         """
-        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
         output = model.vision_model(
-            pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, dropout_rng
+            pixel_values,
+            output_attentions,
+            output_hidden_states,
+            interpolate_pos_encoding,
+            dropout_rng,
+            self.is_training(train),
         )
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
@@ -172,8 +184,8 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPVisionPreTrainedModel):
     has_projection = True
 
     def make_layers(self, config: CLIPVisionConfig, dtype: Any) -> None:
-        self.vision_model = VisionTransformer(config, dtype)
-        self.visual_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=False)
+        self.vision_model = vision_tower(config, dtype)
+        self.visual_projection = linear(config.hidden_size, config.projection_dim, dtype, bias=config.is_resnet)
 
     @across_devices
     def __call__(
@@ -192,9 +204,14 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPVisionPreTrainedModel):
         Returns:
             `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
-        model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
+        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
         output = model.vision_model(
-            pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding, dropout_rng
+            pixel_values,
+            output_attentions,
+            output_hidden_states,
+            interpolate_pos_encoding,
+            dropout_rng,
+            self.is_training(train),
         )
         embeds = model.visual_projection(output.pooler_output)  # [batch, embed]
         projected = CLIPVisionModelOutput.from_tower(embeds, output)

@@ -41,7 +41,12 @@ def is_spread(value: Any) -> bool:
 
 
 def _draw(spec: WeightSpec, config: Any, seed: Any) -> NDArray[Any]:
-    return draw_weight(spec, config, int(seed))
+    return draw_weight(spec, config, int(seed)).astype(held_dtype(spec, np.dtype(np.float32)))
+
+
+def held_dtype(spec: WeightSpec, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a weight in a model of a dtype; integers have 32 bits unless ``jax_enable_x64``."""
+    return jax.dtypes.canonicalize_dtype(spec.dtype_in(dtype.name))
 
 
 def jax_dtype(dtype: Any, name: str = "dtype") -> np.dtype[Any]:
@@ -101,6 +106,7 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
     """
 
     scheme = FLAX
+    has_resnets = True
 
     def __init__(
         self,
@@ -133,18 +139,19 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         else:
             values = self.initial_values(int(drawn), weights)
         for spec, (owner, leaf, value) in zip(self.weight_specs(), values, strict=True):
-            axes = logical_axes(spec, self.place(spec)[2])
+            axes, held = logical_axes(spec, self.place(spec)[2]), held_dtype(spec, kept)
             if _do_init:
-                value = placed.put(spec.name, value.astype(kept), axes) if placed else jnp.array(value, kept)
+                value = placed.put(spec.name, value.astype(held), axes) if placed else jnp.array(value, held)
             # where it lies is said by mesh and sharding, not by a mesh that happens to be in use
-            setattr(owner, leaf, nnx.Param(value, out_sharding=axes, eager_sharding=False))
+            kind = nnx.Param if spec.is_parameter else nnx.BatchStat
+            setattr(owner, leaf, kind(value, out_sharding=axes, eager_sharding=False))
 
     def no_values(self, dtype: Any) -> Iterator[tuple[Any, str, jax.ShapeDtypeStruct]]:
         """Like `initial_values`, for a model without weights."""
         for spec in self.weight_specs():
             owner, leaf, axes = self.place(spec)
             shape = tuple(spec.shape[axis] for axis in permutation(AXES[spec.kind], axes))
-            yield owner, leaf, jax.ShapeDtypeStruct(shape, dtype)
+            yield owner, leaf, jax.ShapeDtypeStruct(shape, held_dtype(spec, dtype))
 
     def traced_values(self, seed: Any) -> Iterator[tuple[Any, str, Array]]:
         """Like `initial_values`, for a model that is made under ``nnx.jit`` or ``nnx.eval_shape``.
@@ -154,7 +161,8 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         for spec in self.weight_specs():
             owner, leaf, axes = self.place(spec)
             draw = partial(_draw, spec, self.config)
-            drawn = jax.pure_callback(draw, jax.ShapeDtypeStruct(spec.shape, jnp.float32), seed)
+            shape = jax.ShapeDtypeStruct(spec.shape, held_dtype(spec, np.dtype(np.float32)))
+            drawn = jax.pure_callback(draw, shape, seed)
             yield owner, leaf, drawn.transpose(permutation(AXES[spec.kind], axes))
 
     @classmethod
@@ -173,11 +181,16 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         """As `PretrainedModel.built`, with those arguments of the constructor; ``_do_init=False`` gives two things.
 
         Returns:
-            The model, or, as in transformers 4, a model without weights and their tree.
+            The model, or, as in transformers 4, a model without weights and their tree. Running statistics are in the
+            model.
         """
         options = {"dtype": dtype, "precision": precision, "param_dtype": param_dtype}
         model = cls(config, **options, mesh=mesh, sharding=sharding, weights=weights)
-        return model if _do_init else (cls(config, **options, _do_init=False), model.params)
+        if _do_init:
+            return model
+        without_weights = cls(config, **options, _do_init=False)
+        without_weights.batch_stats = model.batch_stats
+        return without_weights, model.params
 
     def save_pretrained(
         self,

@@ -16,7 +16,7 @@ from clip_core.outputs import ImageClassifierOutput
 from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, dtype_name, host_values, linear, plain_errors, sizes, tensor_input, wide
-from clip_tf.vision import VisionTransformer
+from clip_tf.vision import vision_tower
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -35,9 +35,10 @@ class TFCLIPForImageClassification(TFCLIPPreTrainedModel):
     has_classifier = True
 
     def make_layers(self, config: CLIPConfig) -> None:
-        hidden = config.vision_config.hidden_size
-        self.vision_model = VisionTransformer(config.vision_config, name="vision_model")
-        self.vision_model.post_layernorm.trainable = False  # has no part in it, of which Keras would warn in each fit
+        hidden, tower = config.vision_config.hidden_size, vision_tower(config.vision_config, name="vision_model")
+        self.vision_model = tower
+        unused = tower.attnpool if config.vision_config.is_resnet else tower.post_layernorm
+        unused.trainable = False  # Keras would warn of it in each fit
         self.classifier = linear(hidden, config.num_labels, name="classifier") if config.num_labels else None
 
     @unpacked

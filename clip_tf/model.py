@@ -20,7 +20,7 @@ from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.objectives import LOGITS
 from clip_tf.text import TextTransformer
-from clip_tf.vision import VisionTransformer
+from clip_tf.vision import vision_tower
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 OTHER_LOSS = (
@@ -38,10 +38,10 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
     has_projection = True
 
     def make_layers(self, config: CLIPConfig) -> None:
-        embed = config.projection_dim
+        embed, vision = config.projection_dim, config.vision_config
         self.text_model = TextTransformer(config.text_config, name="text_model")
-        self.vision_model = VisionTransformer(config.vision_config, name="vision_model")
-        self.visual_projection = linear(config.vision_config.hidden_size, embed, bias=False, name="visual_projection")
+        self.vision_model = vision_tower(vision, name="vision_model")
+        self.visual_projection = linear(vision.hidden_size, embed, bias=vision.is_resnet, name="visual_projection")
         self.text_projection = linear(config.text_config.hidden_size, embed, bias=False, name="text_projection")
         self.logit_scale = self.add_weight((), initializer="zeros", autocast=False, name="logit_scale")
 
@@ -52,15 +52,8 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         training: bool = False,
-        *,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
     ) -> Tensor:
-        """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPTextModel.call`.
-
-        The last three change nothing, as in transformers' class, which takes them too.
-        """
+        """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPTextModel.call`."""
         output = self.text_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -73,19 +66,9 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
     @unpacked
     def get_image_features(
-        self,
-        pixel_values: Tensor,
-        interpolate_pos_encoding: bool = False,
-        training: bool = False,
-        *,
-        output_attentions: bool | None = None,
-        output_hidden_states: bool | None = None,
-        return_dict: bool | None = None,
+        self, pixel_values: Tensor, interpolate_pos_encoding: bool = False, training: bool = False
     ) -> Tensor:
-        """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPVisionModel.call`.
-
-        The last three change nothing, as in transformers' class, which takes them too.
-        """
+        """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPVisionModel.call`."""
         output = self.vision_model(
             pixel_values=pixel_values,
             output_attentions=False,

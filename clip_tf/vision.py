@@ -26,6 +26,7 @@ from clip_tf.layers import (
     tensor_input,
 )
 from clip_tf.positions import resampled_positions
+from clip_tf.vision_resnet import VisionResNet
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 
@@ -117,6 +118,11 @@ class VisionTransformer(keras.layers.Layer):
         return self.pre_layrnorm
 
 
+def vision_tower(config: CLIPVisionConfig, *, name: str) -> VisionTransformer | VisionResNet:
+    """The tower that a configuration describes."""
+    return VisionResNet(config, name=name) if config.is_resnet else VisionTransformer(config, name=name)
+
+
 @keras.saving.register_keras_serializable(package="triclip")
 class TFCLIPVisionModel(TFCLIPPreTrainedModel):
     """The vision tower."""
@@ -125,7 +131,7 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
     architecture = "CLIPVisionModel"
 
     def make_layers(self, config: CLIPVisionConfig) -> None:
-        self.vision_model = VisionTransformer(config, name="vision_model")
+        self.vision_model = vision_tower(config, name="vision_model")
 
     @unpacked
     def call(
@@ -144,7 +150,8 @@ class TFCLIPVisionModel(TFCLIPPreTrainedModel):
                 processor does.
             interpolate_pos_encoding: resample the position embeddings, so that images of other sizes fit.
             output_attentions, output_hidden_states, return_dict: as the configuration says unless given.
-            training: whether attention is dropped out and gradient checkpointing has an effect.
+            training: whether attention is dropped out and gradient checkpointing has an effect; a ResNet then
+                normalises with the statistics of the batch, and keeps a tenth of them.
 
         Returns:
             `BaseModelOutputWithPooling`, or a tuple of its fields with ``return_dict=False``.
@@ -171,8 +178,9 @@ class TFCLIPVisionModelWithProjection(TFCLIPPreTrainedModel):
     has_projection = True
 
     def make_layers(self, config: CLIPVisionConfig) -> None:
-        self.vision_model = VisionTransformer(config, name="vision_model")
-        self.visual_projection = linear(config.hidden_size, config.projection_dim, bias=False, name="visual_projection")
+        self.vision_model = vision_tower(config, name="vision_model")
+        bias, embed = config.is_resnet, config.projection_dim
+        self.visual_projection = linear(config.hidden_size, embed, bias=bias, name="visual_projection")
 
     @unpacked
     def call(

@@ -72,13 +72,15 @@ class Names:
         """The same names for models with a ResNet as vision tower.
 
         Args:
-            modules: besides its own, replaced before these.
+            modules: besides its own, replaced before these, or instead of one of the same name.
             places: besides its own, but for those of its vision tower.
         """
         kept = {name: place for name, place in self.places.items() if not name.startswith("vis")}
+        first = modules or {}
+        rest = {shared: theirs for shared, theirs in self.modules.items() if shared not in first}
         return replace(
             self,
-            modules={**(modules or {}), **self.modules},
+            modules={**first, **rest},
             places={**kept, **(places or {})},
             templates=RESNET_TEMPLATES,
         )

@@ -18,6 +18,7 @@ TENSOR = "jax.Array"
 RETURN_TENSORS = "jax"
 DTYPES = ("float32", "bfloat16", "float16", *(("float64",) if jax.config.jax_enable_x64 else ()))
 """Of weights."""
+COUNTER_DTYPE = "int64" if jax.config.jax_enable_x64 else "int32"
 
 Embedding = keras.layers.Embedding
 
@@ -83,11 +84,6 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """Of the one replica."""
     return tensors
-
-
-def first_part(batch: Any, strategy: Any) -> Any:
-    """The batch, which is whole."""
-    return batch
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ TENSOR = "tf.Tensor"
 RETURN_TENSORS = "tf"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
+COUNTER_DTYPE = "int64"
 
 
 @tf.custom_gradient
@@ -90,11 +91,6 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """The tensors of all replicas, put together along the first axis."""
     return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
-
-
-def first_part(batch: Any, strategy: Any) -> Any:
-    """Of a batch that is spread over replicas, what one of them has."""
-    return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], batch)
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:

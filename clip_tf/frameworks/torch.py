@@ -19,6 +19,7 @@ TENSOR = "torch.Tensor"
 RETURN_TENSORS = "pt"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
+COUNTER_DTYPE = "int64"
 
 Embedding = keras.layers.Embedding
 
@@ -99,11 +100,6 @@ def replicas() -> int:
 def gathered(tensors: list[Tensor]) -> list[Tensor]:
     """Of the one replica."""
     return tensors
-
-
-def first_part(batch: Any, strategy: Any) -> Any:
-    """The batch, which is whole."""
-    return batch
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:

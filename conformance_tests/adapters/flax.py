@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import clip_flax
 from conformance_tests.adapter import CLASSES, Arrays, converted, loss_of, part
 
 ON_DEVICE = jax.default_backend() != "cpu"
-RESNETS = False
+CHANNELS_LAST = True
 
 
 def model_class(kind: str) -> Any:
@@ -60,7 +61,8 @@ def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = Fa
     """The gradient of the loss by every weight."""
     differentiated = nnx.clone(model)
     nnx.update(differentiated, _gradients(model, inputs, interpolate_pos_encoding))
-    return weights(differentiated)
+    found = weights(differentiated)
+    return {spec.name: found[spec.name] for spec in model.weight_specs() if spec.is_parameter}
 
 
 def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
@@ -69,6 +71,20 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
     rules = {"sgd": optax.sgd(learning_rate), "adam": optax.adam(learning_rate, eps=epsilon)}
     nnx.Optimizer(trained, rules[rule], wrt=nnx.Param).update(trained, _gradients(trained, inputs))
     return weights(trained)
+
+
+def trained(model: Any, batches: Sequence[Arrays], learning_rate: float) -> Arrays:
+    """The weights after a step of optax's SGD in training mode on each batch."""
+    learner = nnx.clone(model)
+    optimizer = nnx.Optimizer(learner, optax.sgd(learning_rate), wrt=nnx.Param)
+    for inputs in batches:
+        _train(learner, optimizer, converted(inputs, jnp.asarray))
+    return weights(learner)
+
+
+@nnx.jit
+def _train(model: Any, optimizer: Any, inputs: dict[str, Any]) -> None:
+    optimizer.update(model, nnx.grad(lambda model: model(**inputs, return_loss=True, train=True).loss)(model))
 
 
 @partial(nnx.jit, static_argnames="interpolated")

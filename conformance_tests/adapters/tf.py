@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from conformance_tests.adapter import CLASSES, Arrays, converted, part
 
 on: Any = import_module(f"conformance_tests.adapters.keras_on.{keras.backend.backend()}")
 ON_DEVICE: bool = on.ON_DEVICE
-RESNETS = False
+CHANNELS_LAST = True
 REFUSES_PARTS = keras.backend.backend() == "torch"  # whose processes Keras does not put together
 restored, compiled, exported = on.restored, on.compiled, on.exported
 
@@ -68,7 +69,8 @@ def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = Fa
         variable.assign(gradient)
     for variable in differentiated.non_trainable_variables:
         variable.assign(ops.zeros_like(variable))
-    return weights(differentiated)
+    parameters = weights(differentiated)
+    return {spec.name: parameters[spec.name] for spec in model.weight_specs() if spec.is_parameter}
 
 
 def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: float) -> Arrays:
@@ -80,6 +82,15 @@ def step(model: Any, inputs: Arrays, rule: str, learning_rate: float, epsilon: f
         optimizer = keras.optimizers.Adam(learning_rate, beta_2=0.999, epsilon=epsilon * (1 - 0.999) ** 0.5)
     optimizer.apply(on.gradients(trained, inputs, False), trained.trainable_variables)
     return weights(trained)
+
+
+def trained(model: Any, batches: Sequence[Arrays], learning_rate: float) -> Arrays:
+    """The weights after a step of Keras' SGD in training mode on each batch."""
+    learner, optimizer = _copy(model), keras.optimizers.SGD(learning_rate)
+    learner.vision_model.gradient_checkpointing = model.vision_model.gradient_checkpointing
+    for inputs in batches:
+        optimizer.apply(on.gradients(learner, inputs, False, training=True), learner.trainable_variables)
+    return weights(learner)
 
 
 def _copy(model: Any) -> Any:

@@ -50,8 +50,9 @@ def test_loss(backend, base, classifier, compare, problem, labels):
     expected, gradients = ClassifierOracle(config, weights).loss_and_gradients(pixels, given, problem)
     got = backend.to_array(backend.call(model, "", pixels, labels=given).loss)
     compare.close("loss", problem, {"loss": got}, {"loss": np.array(expected)})
-    idle = {name: np.zeros_like(value) for name, value in weights.items() if name not in gradients}
-    assert {name.split(".")[1] for name in idle} == {"post_layernorm"}
+    parameters = [spec.name for spec in weight_specs(config, classifier=True) if spec.is_parameter]
+    idle = {name: np.zeros_like(weights[name]) for name in parameters if name not in gradients}
+    assert {name.split(".")[1] for name in idle} == {"attnpool" if config.vision_config.is_resnet else "post_layernorm"}
     floor = SMALLEST_SCALE * max(np.abs(value).max() for value in gradients.values())
     found = backend.gradients(model, {"pixel_values": pixels, "labels": given})
     compare.close("gradients", problem, found, {**gradients, **idle}, floor=floor)

@@ -7,15 +7,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = ("__init__", "classification", "layers", "positions", "text", "vision", "model", "weights")
+FILES = ("__init__", "classification", "layers", "positions", "text", "vision", "vision_resnet", "model", "weights")
 PREFIX = {"clip_torch": "", "clip_tf": "TF", "clip_flax": "Flax"}
 CALLS = ("forward", "call", "__call__")
 
 ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed, name -> reason
     ("clip_tf", "keyword", "name"): "Keras names layers when they are made; the names are in .keras files",
-    ("clip_tf", "keyword", "output_attentions"): "of upstream's TF features, where it changes nothing either",
-    ("clip_tf", "keyword", "output_hidden_states"): "as output_attentions",
-    ("clip_tf", "keyword", "return_dict"): "as output_attentions",
     ("clip_tf", "position", "training"): "a Keras call says whether it trains",
     ("clip_tf", "position", "dropout_seed"): "dropout without state, so that a recomputed block drops the same",
     ("clip_flax", "position", "dtype"): "NNX layers are made with their dtype; the others get it from a default",
@@ -65,7 +62,8 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "positions.exported_matrix": "the others' exports hold the matrix, or compute it without an operator",
     "positions.is_exporting": "of exported_matrix",
     "weights.CLIPPreTrainedModel.check_replicas": "only FSDP2 leaves scalars whole and their gradients apart",
-    "vision.vision_tower": "of ResNet towers",
+    "vision_resnet.recomputed": "Keras and JAX recompute functions without state",
+    "vision_resnet.untracked": "of recomputed",
     "weights.in_place_of": "only torch tells parameters from buffers when they are set",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
@@ -81,7 +79,6 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
 ABSENT = {  # what a backend has not, though torch has: name -> reason
     "clip_tf": {
         **TORCH_ALONE,
-        "weights.CLIPPreTrainedModel.is_counted": "all that is held are variables",
         "weights.CLIPPreTrainedModel.set_table": "a Keras variable keeps its shape",
         "model.gathered": "a method of the replica context",
         "weights.to_tensor": "a Keras variable assigns an array",
@@ -111,6 +108,13 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "classification.CLIPForImageClassification.check_data": "labels are checked before they go into compiled code",
         "classification.CLIPForImageClassification.compute_loss": "fit trains with the model's own loss",
         "classification.check_losses": "of compile",
+        "vision_resnet.zeros_around": "Keras pads a stride on two sides only",
+        "vision_resnet.BatchNorm.normalised": "torch has it in the library",
+        "vision_resnet.BatchNorm.by_batch": "of recompute",
+        "vision_resnet.BatchNorm.track": "torch has it in the library",
+        "vision_resnet.Bottleneck.computed": "of recompute",
+        "vision_resnet.recompute": "in Keras a recomputed function may change no variables",
+        "vision_resnet.track_parts": "TensorFlow's checkpoints see no lists",
         "classification.cross_entropy": "torch has it in the library",
         "model.CLIPModel.predict": "Keras puts batches together; logits compare all",
         "model.CLIPModel.compile": "refuses a loss of no output, which would have no effect",
@@ -136,6 +140,8 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
     },
     "clip_flax": {
         "classification.cross_entropy": "torch has it in the library",
+        "vision_resnet.BatchNorm.track": "torch has it in the library",
+        "weights.held_dtype": "JAX may have no integers of 64 bits",
         "text.CLIPTextPreTrainedModel": "a documented class of the Flax models",
         "vision.CLIPVisionPreTrainedModel": "a documented class of the Flax models",
         "weights.CLIPPreTrainedModel.to_array": "nnx.tabulate breaks static methods",
@@ -161,7 +167,6 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 EXTRA_FILES = {  # file -> reason
     "clip_torch": {
         "hf": "transformers' classes are torch modules; it has no others any more",
-        "vision_resnet": "the others have no ResNet towers yet",
     },
     "clip_tf": {
         "layer_state": "what .keras files keep of layers; the others have no such files",

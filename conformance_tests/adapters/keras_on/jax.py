@@ -29,15 +29,21 @@ def _values(model: Any) -> list[Any]:
     return [variable.value for variable in model.trainable_variables]
 
 
-def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
+def gradients(model: Any, inputs: Arrays, interpolated: bool, training: bool = False) -> list[Any]:
     """The gradient of the loss by every trainable variable, with ``jax.grad``."""
     tensors = converted(inputs, to_tensor)
 
-    def loss(values: list[Any]) -> Any:
-        return _call(model, values, tensors, **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
+    options = {**loss_of(inputs), "interpolate_pos_encoding": interpolated, "training": training}
+    kept = [variable.value for variable in model.non_trainable_variables]
 
-    found: list[Any] = jax.jit(jax.grad(loss))(_values(model))
-    return found
+    def loss(values: list[Any]) -> Any:
+        output, changed = model.stateless_call(values, kept, **tensors, **options)
+        return output.loss, changed
+
+    found, changed = jax.jit(jax.grad(loss, has_aux=True))(_values(model))
+    for variable, value in zip(model.non_trainable_variables, changed, strict=True):
+        variable.assign(value)
+    return list(found)
 
 
 def global_loss(make_model: Callable[[], Any], inputs: Arrays) -> Any:

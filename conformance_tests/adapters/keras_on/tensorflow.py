@@ -20,12 +20,13 @@ ON_DEVICE = bool(tf.config.list_physical_devices("GPU"))
 to_tensor = tf.constant
 
 
-def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
+def gradients(model: Any, inputs: Arrays, interpolated: bool, training: bool = False) -> list[Any]:
     """The gradient of the loss by every trainable variable, with ``tf.GradientTape``."""
     values = [variable.value for variable in model.trainable_variables]
     with tf.GradientTape() as tape:
         tensors = converted(inputs, to_tensor)
-        loss = model(**tensors, **loss_of(inputs), interpolate_pos_encoding=interpolated).loss
+        options = {**loss_of(inputs), "interpolate_pos_encoding": interpolated, "training": training}
+        loss = model(**tensors, **options).loss
     found = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return [tf.convert_to_tensor(gradient) for gradient in found]  # of embeddings they are sparse
 

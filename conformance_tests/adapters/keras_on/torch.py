@@ -15,10 +15,11 @@ ON_DEVICE = torch.cuda.is_available()  # where Keras then computes
 to_tensor = ops.convert_to_tensor  # bfloat16 of NumPy too
 
 
-def gradients(model: Any, inputs: Arrays, interpolated: bool) -> list[Any]:
+def gradients(model: Any, inputs: Arrays, interpolated: bool, training: bool = False) -> list[Any]:
     """The gradient of the loss by every trainable variable, with ``backward``."""
     model.zero_grad()
-    model(**converted(inputs, to_tensor), **loss_of(inputs), interpolate_pos_encoding=interpolated).loss.backward()
+    options = {**loss_of(inputs), "interpolate_pos_encoding": interpolated, "training": training}
+    model(**converted(inputs, to_tensor), **options).loss.backward()
     values = [variable.value for variable in model.trainable_variables]
     return [torch.zeros_like(value) if value.grad is None else value.grad for value in values]
 
