@@ -68,7 +68,7 @@ def gradients(model: Any, inputs: Arrays, *, interpolate_pos_encoding: bool = Fa
     for variable, gradient in zip(differentiated.trainable_variables, found, strict=True):
         variable.assign(gradient)
     for variable in differentiated.non_trainable_variables:
-        variable.assign(ops.zeros_like(variable))
+        variable.assign(ops.zeros_like(ops.convert_to_tensor(variable)))
     parameters = weights(differentiated)
     return {spec.name: parameters[spec.name] for spec in model.weight_specs() if spec.is_parameter}
 
