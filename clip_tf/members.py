@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import keras
@@ -82,6 +82,22 @@ class UpstreamMembers:
         if tuple(given.shape) != tuple(variable.shape):
             raise InputError(f"set_input_embeddings: expected shape {list(variable.shape)}, got {list(given.shape)}.")
         variable.assign(ops.convert_to_tensor(given))
+
+    def set_table(self, layer: Any, table: NDArray[Any]) -> None:
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            raise InputError(
+                "resize_token_embeddings: expected a plain table, got one with LoRA or quantised. Do it before."
+            )
+        *scopes, _, _ = layer.embeddings.path.split("/")  # the layer adds its own name and the variable's
+        layer._untrack_variable(layer.embeddings)
+        layer._tracker.unlock()
+        layer.input_dim, layer.built = len(table), False
+        with ExitStack() as stack:
+            for scope in scopes:
+                stack.enter_context(keras.name_scope(scope))
+            layer.build(None)
+        layer.embeddings.assign(ops.convert_to_tensor(table, layer.variable_dtype))
+        self.train_function = self.test_function = self.predict_function = None  # they compute with the old one
 
     def all_parameters(self) -> dict[str, Any]:
         """As `ModelMembers.all_parameters`; of a layer with LoRA what lies beneath, and the factors."""

@@ -52,8 +52,15 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         training: bool = False,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
     ) -> Tensor:
-        """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPTextModel.call`."""
+        """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPTextModel.call`.
+
+        The last three change nothing, as in transformers' class, which takes them too.
+        """
         output = self.text_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -66,9 +73,19 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
     @unpacked
     def get_image_features(
-        self, pixel_values: Tensor, interpolate_pos_encoding: bool = False, training: bool = False
+        self,
+        pixel_values: Tensor,
+        interpolate_pos_encoding: bool = False,
+        training: bool = False,
+        *,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
     ) -> Tensor:
-        """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPVisionModel.call`."""
+        """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `TFCLIPVisionModel.call`.
+
+        The last three change nothing, as in transformers' class, which takes them too.
+        """
         output = self.vision_model(
             pixel_values=pixel_values,
             output_attentions=False,

@@ -20,7 +20,7 @@ from clip_core.schemes import KERAS
 from clip_core.weights import STATISTICS
 from clip_tf.adapters import WithAdapters, has_factors
 from clip_tf.arguments import named_arguments, overriding_signature
-from clip_tf.data import check_arrays
+from clip_tf.data import check_arrays, checking
 from clip_tf.frameworks import framework
 from clip_tf.layer_state import change_layer, layer_state, layers_by_path, own_variables
 from clip_tf.members import UpstreamMembers
@@ -76,7 +76,16 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(given.arguments.get("x"), Mapping):
             given.arguments["x"] = dict(given.arguments["x"])  # Keras knows no other mapping
         args[0].check_data(given.arguments)
-        return method(*given.args, **given.kwargs)
+        problems: list[Exception] = []
+        for name in ("x", "validation_data"):
+            if name in given.arguments:
+                given.arguments[name] = checking(args[0], given.arguments[name], problems)
+        try:
+            return method(*given.args, **given.kwargs)
+        except Exception as error:
+            if problems:
+                raise problems[0] from error
+            raise
 
     return run
 
@@ -85,8 +94,9 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
     """Base of the models.
 
     `fit`, `evaluate`, `predict` and their ``_on_batch`` forms are those of every Keras model. Texts that they are given
-    as arrays or as tensors in host memory are checked as a call checks them, once, before the first batch. Values that
-    come out of a `tf.data.Dataset` or a generator are seen by compiled code only.
+    as arrays or as tensors in host memory are checked as a call checks them, once, before the first batch; those that
+    come out of a `tf.data.Dataset` or a generator batch by batch, before the batch is used. What a `PyDataset` or a
+    `DataLoader` gives is seen by compiled code only, where a bad text makes the loss NaN.
 
     Args:
         config: of the model; of the class ``config_class``.
@@ -189,6 +199,13 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
             InputError, InputTypeError: shapes, dtypes or values that the towers cannot take.
         """
         check_arrays(self, arguments.get("x"))
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """As of Keras' models on TensorFlow, which take the mean of the replicas' parts; here these may be uneven."""
+        if iterator is not None and self._distribute_strategy is not None:
+            _, _, batches = next(iter(iterator))
+            iterator, data_batch = None, framework.first_part(next(batches), self._distribute_strategy)
+        super()._maybe_symbolic_build(iterator, data_batch)
 
     def held_parameters(self) -> dict[str, Any]:
         """All variables but those of metrics and of random numbers.

@@ -109,7 +109,7 @@ def convert(
     opened = open_source(source, config, key=key, prefix=prefix)
     check_whole(opened.model.files)
     files, notes = completed(opened.model.files, opened.model.config, opened.format.profile)
-    model = replace(opened.model, weights=_cast(opened.model, dtype), files=files)
+    model = replace(opened.model if dtype == "keep" else opened.model.cast(dtype), files=files)
     target.check(model)
     done = Conversion(
         source=str(opened.path),
@@ -153,15 +153,6 @@ def _target(to: str, dtype: str, max_shard_size: int | str | None, verify: str) 
         sharded = ", ".join(name for name, format_ in FORMATS.items() if format_.sharded)
         raise InputError(f"max_shard_size: {to} is written in one file; shards are for {sharded}.")
     return FORMATS[to]
-
-
-def _cast(model: Model, dtype: str) -> dict[str, Tensor]:
-    if dtype == "keep":
-        return dict(model.weights)
-    dtypes = {spec.name: WEIGHT_DTYPES[spec.dtype_in(dtype)] for spec in model.specs if spec.kind != "counter"}
-    return {
-        name: tensor.cast(dtypes[name], name) if name in dtypes else tensor for name, tensor in model.weights.items()
-    }
 
 
 def _watched(

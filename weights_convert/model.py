@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from clip_core.checkpoint.directory import config_text
-from clip_core.checkpoint.tensors import Tensor
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.checks import has_legacy_end
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.weights import WeightSpec, weight_specs
@@ -45,6 +45,14 @@ class Model:
             tower = self.config.text_config if spec.path.startswith("text") else self.config.vision_config
             return tower.num_attention_heads
         return self.config.num_attention_heads
+
+    def cast(self, dtype: str) -> Model:
+        """With its weights in another dtype, but for running statistics and counters (`WeightSpec.dtype_in`)."""
+        dtypes = {spec.name: WEIGHT_DTYPES[spec.dtype_in(dtype)] for spec in self.specs if spec.kind != "counter"}
+        weights = {
+            name: tensor.cast(dtypes[name], name) if name in dtypes else tensor for name, tensor in self.weights.items()
+        }
+        return replace(self, weights=weights)
 
     def config_text(self) -> str:
         """``config.json`` as transformers and Triclip read it."""

@@ -81,9 +81,8 @@ def run_model(model: Model, backend: str) -> dict[str, Array]:
     Raises:
         CheckpointError: the framework's process failed.
     """
-    float32 = {name: tensor.cast(np.dtype("<f4"), name) for name, tensor in model.weights.items()}
     with scratch_directory() as directory:
-        HF.write(replace(model, weights=float32, files={}), directory, sys.maxsize)
+        HF.write(replace(model.cast("float32"), files={}), directory, sys.maxsize)
         np.savez(directory / "inputs.npz", **fixed_inputs(model.config))
         # -P and the path of our own package: a Python file that lies beside a checkpoint is not to be imported
         command = [sys.executable, "-P", "-m", "weights_convert.run_model", str(directory), backend, model.architecture]

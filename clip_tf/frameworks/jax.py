@@ -86,6 +86,11 @@ def gathered(tensors: list[Tensor]) -> list[Tensor]:
     return tensors
 
 
+def first_part(batch: Any, strategy: Any) -> Any:
+    """The batch, which is whole."""
+    return batch
+
+
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """What `keras.Model.export` needs to be told besides: which open sizes are the same."""
     if format != "tf_saved_model":

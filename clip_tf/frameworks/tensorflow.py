@@ -93,6 +93,11 @@ def gathered(tensors: list[Tensor]) -> list[Tensor]:
     return tf.distribute.get_replica_context().all_gather(tensors, axis=0)
 
 
+def first_part(batch: Any, strategy: Any) -> Any:
+    """Of a batch that is spread over replicas, what one of them has."""
+    return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], batch)
+
+
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
     """What `keras.Model.export` needs to be told besides."""
     return {}

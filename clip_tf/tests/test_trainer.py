@@ -1,5 +1,7 @@
 """`compile`, `fit`, `evaluate` and `predict`: what they refuse, and what they check before the first batch."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -107,6 +109,51 @@ def test_bad_texts_are_refused_before_the_first_batch(model, method, inputs, mes
     for given in (inputs, {name: tf.constant(value) for name, value in inputs.items()}):
         with pytest.raises(InputError, match=message):
             getattr(model, method)(given)
+
+
+def dataset(inputs):
+    return tf.data.Dataset.from_tensor_slices(inputs).batch(2)
+
+
+def generated(inputs):
+    return (({name: value[row : row + 2] for name, value in inputs.items()},) for row in (0, 2))
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # so Keras ends with every generator
+@pytest.mark.parametrize(("inputs", "message"), BAD[1:3], ids=["zeros", "additive"])
+@pytest.mark.parametrize("data", [dataset, generated])
+def test_bad_texts_out_of_data_sets_and_generators_are_refused_with_the_same_words(model, data, inputs, message):
+    good = {**inputs, **INPUTS, "attention_mask": np.ones_like(inputs["attention_mask"])}
+    ordered = {name: np.roll(value, 2, axis=0) for name, value in inputs.items()}  # bad in the second batch
+    assert np.isfinite(model.fit(data(good), shuffle=False, verbose=0).history["loss"][0])
+    for method in (partial(model.fit, shuffle=False), model.evaluate, model.predict):
+        with pytest.raises(InputError, match=message):
+            method(data(ordered), verbose=0)
+    if data is dataset:  # the data that is checked besides; it is one
+        with pytest.raises(InputError, match=message):
+            model.fit(data(good), validation_data=data(ordered), shuffle=False, verbose=0)
+    assert all(np.isfinite(weight).all() for weight in weights_of(model))
+
+
+def test_the_first_batch_of_a_data_set_is_looked_at_for_pixels_too(model):
+    raw = {**INPUTS, "pixel_values": np.full_like(INPUTS["pixel_values"], 100)}
+    with pytest.raises(InputError, match="pixel_values: .*not normalised"):
+        model.fit(dataset(raw), shuffle=False, verbose=0)
+
+
+def test_texts_in_a_data_set_are_refused_with_what_to_do():
+    tower = TFCLIPTextModelWithProjection(DISTINCT.text_config)
+    with pytest.raises(InputTypeError, match=r"got ndarray .*b'a cat'.*Call the processor"):
+        tower.predict(dataset(["a cat"]), verbose=0)
+
+
+def test_errors_of_others_stay_theirs(model):
+    def broken():
+        yield ({name: value[:2] for name, value in INPUTS.items()},)
+        raise KeyError("theirs")
+
+    with pytest.raises(KeyError, match="theirs"):
+        model.predict(broken(), verbose=0)
 
 
 def test_a_single_array_and_validation_data_are_checked(model):

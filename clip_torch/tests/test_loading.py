@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clip_core.errors import InputError, InputTypeError
+from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.tests.sizes import DISTINCT
 from clip_torch import CLIPModel, CLIPTextModel
 
@@ -69,3 +69,14 @@ def test_a_state_dict_of_tensors_stands_in_for_the_weights(checkpoint):
         assert torch.equal(value, state[name])
     with pytest.raises(InputTypeError, match="expected a mapping from names to NumPy arrays, got list"):
         CLIPModel.from_pretrained(checkpoint, state_dict=[1])
+
+
+def test_a_state_dict_is_resampled_as_a_checkpoint_is(checkpoint):
+    vision = DISTINCT.vision_config
+    size = vision.image_size + vision.patch_size
+    state = CLIPModel.from_pretrained(checkpoint).state_dict()
+    from_state = CLIPModel.from_pretrained(checkpoint, state_dict=state, image_size=size).state_dict()
+    from_file = CLIPModel.from_pretrained(checkpoint, image_size=size).state_dict()
+    assert all(torch.equal(value, from_file[name]) for name, value in from_state.items())
+    with pytest.raises(WeightMismatchError, match=r"To resample their positions, pass image_size= or"):
+        CLIPModel.from_pretrained(checkpoint, vision_config={"image_size": size})

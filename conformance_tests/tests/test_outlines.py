@@ -13,6 +13,9 @@ CALLS = ("forward", "call", "__call__")
 
 ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed, name -> reason
     ("clip_tf", "keyword", "name"): "Keras names layers when they are made; the names are in .keras files",
+    ("clip_tf", "keyword", "output_attentions"): "of upstream's TF features, where it changes nothing either",
+    ("clip_tf", "keyword", "output_hidden_states"): "as output_attentions",
+    ("clip_tf", "keyword", "return_dict"): "as output_attentions",
     ("clip_tf", "position", "training"): "a Keras call says whether it trains",
     ("clip_tf", "position", "dropout_seed"): "dropout without state, so that a recomputed block drops the same",
     ("clip_flax", "position", "dtype"): "NNX layers are made with their dtype; the others get it from a default",

@@ -11,6 +11,7 @@ from clip_core.errors import InputError
 from weights_convert import FORMATS, convert, inspect
 from weights_convert.containers.opened import open_container
 from weights_convert.opening import find_weights, open_source
+from weights_convert.outputs import run_model
 from weights_convert.tests import checkpoints
 
 HOLDING = [name for name, format_ in FORMATS.items() if format_.resnet_names is not None]
@@ -88,6 +89,15 @@ def test_counters_of_32_bits_are_read(resnet, tmp_path):
     loaded = load_checkpoint(tmp_path / "out", CLIPConfig).weights
     assert {str(loaded[name].dtype) for name in small} == {"int64"}
     assert {int(loaded[name]) for name in small} == {7}
+
+
+def test_what_it_computes_is_the_same(resnet, tmp_path):
+    """In float32, in a process of its own, as ``verify="outputs"`` does."""
+    convert(resnet[0], tmp_path / "RN.pt", to="openai")
+    before, after = (run_model(open_source(path).model, "torch") for path in (resnet[0], tmp_path / "RN.pt"))
+    assert np.isfinite(before["logits_per_image"]).all()
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(value, after[name]) for name, value in before.items())
 
 
 def test_a_cast_leaves_statistics_and_counters(resnet, tmp_path):
