@@ -94,3 +94,15 @@ def test_a_longer_text_is_never_made_without_a_word(backend, base, tmp_path):
     backend.save(backend.build("model", base.config, base.weights), tmp_path)
     with pytest.raises(InputError, match="text_positions='open_clip' spreads all of them evenly, 'longclip' keeps"):
         backend.load("model", tmp_path, max_position_embeddings=base.config.text_config.max_position_embeddings + 1)
+
+
+def test_the_pooling_of_a_resnet_is_loaded_for_another_image_size(backend, resnet, tmp_path):
+    backend.save(backend.build("model", resnet.config, resnet.weights), tmp_path)
+    side, size = resnet.config.vision_config.patches_per_side, resnet.config.vision_config.image_size + 64
+    model = backend.load("model", tmp_path, image_size=size)
+    name = "vision_model.attnpool.positional_embedding"
+    table = resnet.weights[name]
+    expected = np.concatenate([table[:1], antialiased_matrix(side, side + 2, side + 2) @ table[1:]])
+    np.testing.assert_allclose(backend.weights(model)[name], expected, rtol=0, atol=WITHIN)
+    pixels = np.ones((1, resnet.config.vision_config.num_channels, size, size), np.float32)
+    assert np.isfinite(backend.to_array(backend.call(model, "get_image_features", pixel_values=pixels))).all()
