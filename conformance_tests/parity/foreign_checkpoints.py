@@ -23,6 +23,7 @@ from PIL import Image
 
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
+from clip_core.image.options import Profile
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights
 from clip_core.tokenizer.clip import CLIPTokenizer
@@ -101,12 +102,12 @@ def differing(saved: Path, source: Path, config: CLIPConfig) -> int:
     return max(len(found - expected), 0 if "_tower_" in saved.name else len(expected - found))
 
 
-def write_source(directory: Path, model: Model) -> Path:
+def write_source(directory: Path, model: Model, profile: Profile) -> Path:
     """The checkpoint at the logit scale of trained models, with the small files that travel along."""
     scale = np.asarray(LOGIT_SCALE, np.float32)
     weights = {name: scale if name == "logit_scale" else tensor.read() for name, tensor in model.weights.items()}
     save_checkpoint(directory, model.config, weights, architecture="CLIPModel")
-    files, _ = completed(model.files, model.config)
+    files, _ = completed(model.files, model.config, profile)
     write_files(directory, files)
     return directory
 
@@ -140,8 +141,8 @@ def main(library: str, python: str, checkpoint: str | None) -> None:
     """Compares a library with clip_torch on one converted checkpoint, and reads what it saves."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)
-        given = open_source(checkpoint or write_small(directory / "given")).model
-        source = write_source(directory / "source", given)
+        given = open_source(checkpoint or write_small(directory / "given"))
+        source = write_source(directory / "source", given.model, given.format.profile)
         model = open_source(source).model
         convert(source, directory / "converted", to=FORMATS[library])
         np.savez(directory / "inputs.npz", **fixed_inputs(model.config))
