@@ -33,7 +33,7 @@ from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.checks import check_end_of_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputError, InputTypeError, WeightMismatchError
+from clip_core.errors import InputTypeError, WeightMismatchError
 from clip_core.initialization import draw_weight
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
@@ -62,8 +62,6 @@ class PretrainedModel(ModelMembers, Publishable):
     """Name of the class in transformers, for ``config.json``."""
     has_projection: ClassVar[bool] = False
     has_classifier: ClassVar[bool] = False
-    has_resnets: ClassVar[bool] = False
-    """Whether the backend has ResNet towers."""
     scheme: ClassVar[Scheme]
     """How the framework names and lays out parameters."""
 
@@ -84,12 +82,8 @@ class PretrainedModel(ModelMembers, Publishable):
 
         Raises:
             InputTypeError: it is for another class.
-            InputError: it has a ResNet tower, which the backend has not.
             ConfigError: its values describe no model, or not where its texts end.
         """
-        vision = getattr(config, "vision_config", config)
-        if isinstance(vision, CLIPVisionConfig) and vision.is_resnet and not cls.has_resnets:
-            raise InputError(f"{cls.__name__}: has no ResNet towers (stage_depths). Load it with another framework.")
         model_type = getattr(config, "model_type", None)
         if model_type == cls.config_class.model_type and callable(getattr(config, "to_dict", None)):
             config = config if isinstance(config, cls.config_class) else cls.config_class.from_dict(config.to_dict())

@@ -106,7 +106,6 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
     """
 
     scheme = FLAX
-    has_resnets = True
 
     def __init__(
         self,

@@ -113,7 +113,6 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
     """
 
     scheme = KERAS
-    has_resnets = True
     to_array = staticmethod(to_array)
     fit, train_on_batch = checked(keras.Model.fit), checked(keras.Model.train_on_batch)
     evaluate, test_on_batch = checked(keras.Model.evaluate), checked(keras.Model.test_on_batch)

@@ -105,7 +105,6 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
     """
 
     scheme = TORCH
-    has_resnets = True
     _no_split_modules: ClassVar[list[str]] = [
         *("TextEmbeddings", "VisionEmbeddings", "EncoderLayer"),
         *("Bottleneck", "AttentionPooling"),

@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -24,9 +23,7 @@ class Seeder:
     def __init__(self, backend: str, patch: pytest.MonkeyPatch) -> None:
         self.backend = backend
         self.patch = patch
-        names = ("layers", "positions", "text", "vision", "model", "classification", "weights")
-        if find_spec(f"clip_{backend}.vision_resnet"):
-            names = (*names, "vision_resnet")
+        names = ("layers", "positions", "text", "vision", "vision_resnet", "model", "classification", "weights")
         self.modules = {name: import_module(f"clip_{backend}.{name}") for name in names}
         if backend == "flax":  # programs that were compiled before there was a mistake
             self.patch.setattr(import_module("clip_flax.compilation"), "_program", lambda *_: None)
