@@ -142,7 +142,6 @@ DEFECTS = {
         f"{LAYERS}::test_batch_norm",
         lambda s: s.patch.setattr(s.vision_resnet, "BATCH_NORM_EPS", 1e-3),
         "resnet",
-        TORCH,
     ),
     "running statistics ignored": Defect(f"{LAYERS}::test_batch_norm", statistics_of_the_batch, "resnet", TORCH),
     "mean token not attended to": Defect(
@@ -155,7 +154,6 @@ DEFECTS = {
         f"{LAYERS}::test_attention_pooling",
         lambda s: s.wrap(s.vision_resnet, "resampled_positions", lambda original, *args: original(*args) * 0),
         "resnet",
-        TORCH,
     ),
     "last hidden state column by column": Defect("test_towers::test_vision", columns_first, "resnet", TORCH),
     "new statistics weigh 0.9": Defect(
