@@ -160,7 +160,6 @@ DEFECTS = {
         f"{STATISTICS}::test_three_steps",
         lambda s: s.patch.setattr(s.vision_resnet, "BATCH_NORM_MOMENTUM", 0.9),
         "resnet",
-        TORCH,
         climbs=False,
     ),
     "biased variance is kept": Defect(
