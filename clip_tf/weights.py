@@ -80,9 +80,11 @@ def checked(method: Callable[..., Any]) -> Callable[..., Any]:
         for name in ("x", "validation_data"):
             if name in given.arguments:
                 given.arguments[name] = checking(args[0], given.arguments[name], problems)
+        restore = framework.keeper(args[0])
         try:
             return method(*given.args, **given.kwargs)
         except Exception as error:
+            restore()
             if problems:
                 raise problems[0] from error
             raise

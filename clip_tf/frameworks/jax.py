@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -89,6 +90,25 @@ def gathered(tensors: list[Tensor]) -> list[Tensor]:
 def first_part(batch: Any, strategy: Any) -> Any:
     """The batch, which is whole."""
     return batch
+
+
+def keeper(model: Any) -> Callable[[], None]:
+    """What gives the model its variables back after an error: Keras holds them elsewhere while it works."""
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer and not optimizer.built:
+        optimizer.build(model.trainable_variables)
+    before = [(each, each._value) for each in [*model.variables, *(optimizer.variables if optimizer else ())]]
+
+    def restore() -> None:
+        model.jax_state_sync()  # what the last step left
+        for variable, value in before:
+            if variable._value is None:  # there was no step
+                variable._value = value
+        for variable in model.metrics_variables:
+            if variable._value is None:  # made meanwhile
+                variable._value = jnp.zeros(variable.shape, variable.dtype)
+
+    return restore
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:

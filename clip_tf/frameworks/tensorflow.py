@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -96,6 +97,11 @@ def gathered(tensors: list[Tensor]) -> list[Tensor]:
 def first_part(batch: Any, strategy: Any) -> Any:
     """Of a batch that is spread over replicas, what one of them has."""
     return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0], batch)
+
+
+def keeper(model: Any) -> Callable[[], None]:
+    """Nothing: the model has its variables at all times."""
+    return lambda: None
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -105,6 +106,11 @@ def gathered(tensors: list[Tensor]) -> list[Tensor]:
 def first_part(batch: Any, strategy: Any) -> Any:
     """The batch, which is whole."""
     return batch
+
+
+def keeper(model: Any) -> Callable[[], None]:
+    """Nothing: the model has its variables at all times."""
+    return lambda: None
 
 
 def export_options(format: str, inputs: dict[str, Any]) -> dict[str, Any]:
