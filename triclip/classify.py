@@ -46,8 +46,8 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
     "more_labels",
     metavar="FILE|imagenet",
     type=SetOrFile(label_sets, parse_labels),
-    help="More labels, one per line (UTF-8; blank lines and # comments are left out); - is standard input; imagenet is "
-    "the classes of ImageNet.",
+    help="More labels, one per line (UTF-8; blank lines and # comments are left out), or in a .json file a list; - is "
+    "standard input; imagenet is the classes of ImageNet.",
 )
 @click.option(
     "--template",

@@ -16,16 +16,27 @@ Templates = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 """Texts with ``{}`` where the label goes; or for each label texts of its own, which need no ``{}``."""
 
 
-def parse_labels(content: bytes, source: str, what: str = "label") -> list[str]:
-    """The labels of a file: UTF-8, one per line; blank lines and lines that begin with ``#`` do not count.
+def parse_labels(content: bytes, source: str) -> list[str]:
+    """The labels of a file: a list in JSON if its name ends so, else one per line.
+
+    Lines are UTF-8; blank ones and those that begin with ``#`` do not count.
 
     Args:
         source: the name of the file, for messages.
-        what: a line is, for messages.
 
     Raises:
-        InputError: not UTF-8, or no label in it.
+        InputError: not UTF-8, not such JSON, or no label in it.
     """
+    if not _is_json(source):
+        return _parse_lines(content, source, "label")
+    wanted = "a list of labels"
+    labels = _parse_json(content, source, wanted)
+    if not isinstance(labels, list) or not labels or not all(isinstance(label, str) for label in labels):
+        raise InputError(f"{source}: expected {wanted}, got {labels!r:.40}.")
+    return labels
+
+
+def _parse_lines(content: bytes, source: str, what: str) -> list[str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -50,16 +61,24 @@ def parse_templates(content: bytes, source: str) -> list[str] | dict[str, Any]:
     Raises:
         InputError: not UTF-8, not such JSON, a label twice, or nothing in it.
     """
-    if not source.lower().endswith(".json"):
-        return parse_labels(content, source, "template")
+    if not _is_json(source):
+        return _parse_lines(content, source, "template")
     wanted = "a list of templates, or an object with a list of texts for each label"
-    try:
-        templates = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{source}: expected JSON, {wanted}, got {error}.") from error
+    templates = _parse_json(content, source, wanted)
     if not isinstance(templates, list | dict) or not templates:
         raise InputError(f"{source}: expected {wanted}, got {templates!r:.40}.")
     return templates
+
+
+def _is_json(source: str) -> bool:
+    return source.lower().endswith(".json")
+
+
+def _parse_json(content: bytes, source: str, wanted: str) -> Any:
+    try:
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{source}: expected JSON, {wanted}, got {error}.") from error
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

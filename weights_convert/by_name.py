@@ -196,7 +196,9 @@ def _alone(folder: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{folder}: cannot be written: {error.strerror or error}.") from error
+        raise CheckpointError(
+            f"{folder}: cannot be written: {error.strerror or error}. Set TRICLIP_CACHE to a folder that can be."
+        ) from error
 
 
 @contextmanager

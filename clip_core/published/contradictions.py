@@ -86,8 +86,9 @@ def preprocessing_differences(model: PublishedModel, options: Mapping[str, Any])
         "interpolation": _FILTERS.get(options["resample"], f"Pillow's filter {options['resample']}"),
         "resize_mode": resize_mode(options),
         "size": next(iter(size.values())),
+        "rescale_factor": options["rescale_factor"] if options["do_rescale"] else None,
     }
-    return _differences({**vars(known), "size": side}, found, _PREPROCESSOR)
+    return _differences({**vars(known), "size": side, "rescale_factor": 1 / 255}, found, _PREPROCESSOR)
 
 
 def resize_mode(options: Mapping[str, Any]) -> str:

@@ -31,7 +31,8 @@ def find_named(name: str) -> Named | None:
 
     Raises:
         CheckpointNotFoundError: it is the name of an architecture or of a repository with several models, or one of
-            open_clip's with a tag that there is not; the message lists what there is.
+            open_clip's with a tag that there is not, and the message lists what there is; or a name that differs in
+            case or spaces, as somebody else's repository would.
     """
     found = models().get(name) or _by_tag(name)
     if found is not None:
@@ -41,6 +42,7 @@ def find_named(name: str) -> Named | None:
         return of_hub[0]
     if of_hub:
         raise _ambiguous(name, "holds several models", [named.model.name for named in of_hub])
+    _refuse_other_spelling(name)
     base, _, tag = name.replace(":", "/").partition("/")
     plain = base.removesuffix(QUICK_GELU_SUFFIX)
     if plain not in architectures():
@@ -58,6 +60,22 @@ def find_named(name: str) -> Named | None:
 def _ambiguous(name: str, what: str, listed: list[str]) -> CheckpointNotFoundError:
     there = "".join(f"\n  {each}" for each in listed) or " none"
     return CheckpointNotFoundError(f"{name}: no such directory, and it {what}. Say which, of:{there}")
+
+
+def _refuse_other_spelling(name: str) -> None:
+    meant = _by_spelling().get(_spelling(name))
+    if meant is not None:
+        raise CheckpointNotFoundError(f"{name}: no such directory, and no published model. Did you mean {meant}?")
+
+
+def _spelling(name: str) -> str:
+    """What names have in common that differ in case, spaces, a colon or a slash at the end."""
+    return name.strip().rstrip("/").replace(":", "/").casefold()
+
+
+@cache
+def _by_spelling() -> Mapping[str, str]:
+    return {_spelling(name): name for name in (*models(), *_by_hub())}
 
 
 def _by_tag(name: str) -> PublishedModel | None:

@@ -19,6 +19,13 @@ def test_a_label_file_of_comments_is_refused() -> None:
         parse_labels(b"# cat\n\n", "pets.txt")
 
 
+def test_a_json_file_of_labels_is_a_list_of_them() -> None:
+    assert parse_labels('\ufeff["a cat",\n "#1"]'.encode(), "pets.JSON") == ["a cat", "#1"]
+    for content in (b'{"0": "cat"}', b'["cat", 1]', b"[]", b"cat"):
+        with pytest.raises(InputError, match=r"pets\.json: expected (JSON, )?a list of labels, got "):
+            parse_labels(content, "pets.json")
+
+
 def test_repeated_labels_are_merged_and_named() -> None:
     assert merge_labels(["b", "a", "b", "c", "b", "c"]) == (["b", "a", "c"], ["b", "c"])
 

@@ -39,7 +39,8 @@ def use_table(monkeypatch, folder: Path, rows: list[dict]) -> None:
 
 def forget() -> None:
     """Has the table be read anew."""
-    for each in (table.models, table.architectures, names._by_hub, names._by_architecture_and_tag, names.by_digest):
+    of_names = (names._by_hub, names._by_architecture_and_tag, names._by_spelling, names.by_digest)
+    for each in (table.models, table.architectures, *of_names):
         each.cache_clear()
 
 

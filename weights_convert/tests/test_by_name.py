@@ -158,6 +158,8 @@ NATIVE = {
     "heads": ({"vision_config": {"num_attention_heads": 4}}, {}, "num_attention_heads: expected 2, got 4"),
     "mean": ({}, {"image_mean": [0.5] * 3}, "image_mean: expected"),
     "std": ({}, {"image_std": [0.2] * 3}, "image_std: expected"),
+    "scale": ({}, {"rescale_factor": 1 / 127.5}, "rescale_factor: expected 0.0039.*, got 0.0078"),
+    "no scale": ({}, {"do_rescale": False}, "rescale_factor: expected 0.0039.*, got None"),
     "resize": ({}, {"size": {"height": 28, "width": 28}, "do_center_crop": False}, "resize_mode: expected 'shortest'"),
 }
 
@@ -262,6 +264,14 @@ def test_a_download_that_is_cut_or_another_file_leaves_nothing(
         with pytest.raises(CheckpointError, match=message):
             resolve_checkpoint("Tiny")
     assert not files_in(tmp_path / "cache")
+
+
+def test_a_cache_that_cannot_be_written_is_said_with_what_to_do(hub, in_format, tmp_path, monkeypatch):
+    hub.add("lab/tiny", open_clip_files(tmp_path / "files", in_format))
+    (tmp_path / "no-folder").write_text("")
+    monkeypatch.setenv("TRICLIP_CACHE", str(tmp_path / "no-folder"))
+    with pytest.raises(CheckpointError, match=r"cannot be written: .*\. Set TRICLIP_CACHE to a folder that can be\.$"):
+        resolve_checkpoint("Tiny/lab")
 
 
 def test_without_a_network_the_error_says_what_to_do(hub, tmp_path, monkeypatch):

@@ -47,6 +47,22 @@ def test_what_could_be_several_is_listed(name, message):
         find_named(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("vit-l/14@336PX", "ViT-L/14@336px"),
+        (" ViT-B/32", "ViT-B/32"),
+        ("ViT-B/32/", "ViT-B/32"),
+        ("vit-h-14:laion2b_s32b_b79k", "ViT-H-14/laion2b_s32b_b79k"),
+        ("ViT-H-14/LAION2B_S32B_B79K", "ViT-H-14/laion2b_s32b_b79k"),
+        ("OpenAI/CLIP-ViT-Base-Patch32", "openai/clip-vit-base-patch32"),
+    ],
+)
+def test_a_name_in_another_spelling_is_refused_with_the_right_one(name, meant):
+    with pytest.raises(CheckpointNotFoundError, match=f"^{name}: no such directory, .* Did you mean {meant}\\?$"):
+        find_named(name)
+
+
 def test_every_row_is_found_by_its_name_and_its_repositories():
     for model in models().values():
         assert find_named(model.name).model is model
