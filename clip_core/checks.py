@@ -237,13 +237,14 @@ def check_batch_statistics(count: int | None) -> None:
     """Checks that batch normalisation has more than one value per channel to train with (``None``: not known).
 
     Raises:
-        InputError: it has one, which has no variance.
+        InputError: it has one, which has no variance, or none.
     """
-    if count == 1:
+    if count is not None and count < 2:
         raise InputError(
-            "pixel_values: expected more than one image, or larger ones, to train a ResNet tower with, got one value "
-            "per channel in a batch normalisation, which has no variance. Train with more images, or keep the "
-            "statistics as they are: model.vision_model.eval() in PyTorch, training=False in Keras."
+            "pixel_values: expected more than one image, or larger ones, to train a ResNet tower with, got "
+            f"{'one value' if count else 'no values'} per channel in a batch normalisation, without a variance. Train "
+            "with more images, or keep the statistics as they are: model.vision_model.eval() in PyTorch and Flax, "
+            "model.vision_model.trainable = False in Keras."
         )
 
 

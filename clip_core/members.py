@@ -11,6 +11,7 @@ from clip_core.errors import InputError
 from clip_core.vocabulary import changes_for, resized_table, rounded_count
 
 _TOWERS = ("text_model", "vision_model")
+_TABLES = ("token_embedding", "position_embedding", "positional_embedding")
 
 
 class ModelMembers:
@@ -45,7 +46,7 @@ class ModelMembers:
             for name, parameter in self.all_parameters().items()
             if self.is_counted(parameter)
             and (not only_trainable or self.is_trainable(parameter))
-            and not (exclude_embeddings and any(part in name for part in ("token_embedding", "position_embedding")))
+            and not (exclude_embeddings and any(table in name for table in _TABLES))
         )
 
     def held_parameters(self) -> dict[str, Any]:

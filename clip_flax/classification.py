@@ -66,7 +66,7 @@ class FlaxCLIPForImageClassification(FlaxCLIPPreTrainedModel):
             default(output_hidden_states, self.config.output_hidden_states),
             interpolate_pos_encoding,
             dropout_rng,
-            self.is_training(train),
+            train,
         )
         pooled = self.patches(output.last_hidden_state).mean(axis=1)  # [image, hidden]
         logits = pooled if model.classifier is None else model.classifier(pooled)  # [image, label]

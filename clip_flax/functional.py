@@ -180,7 +180,8 @@ class FunctionalForm(PretrainedModel):
         if params is None:
             self.check_has_weights()
             return self
-        if self.is_training(train) and any(not spec.is_parameter for spec in self.weight_specs()):
+        norms = [owner for spec, (owner, _) in self.owners().items() if spec.kind == "counter"]
+        if any(train or not norm.use_running_average for norm in norms):
             raise InputError(
                 "params: expected none in a call that trains a ResNet tower, whose new running statistics would be "
                 "lost. Use output, batch_stats = model.call_and_update(params, batch_stats, ...)."

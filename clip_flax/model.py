@@ -71,9 +71,7 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
     ) -> Array:
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `FlaxCLIPVisionModel`."""
         model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
-        output = model.vision_model(
-            pixel_values, False, False, interpolate_pos_encoding, dropout_rng, self.is_training(train)
-        )
+        output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng, train)
         return model.visual_projection(output.pooler_output)  # [batch, embed]
 
     @across_devices
@@ -123,7 +121,7 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
             output_hidden_states,
             interpolate_pos_encoding,
             vision_rng,
-            self.is_training(train),
+            train,
         )
         text_embeds = unit_length(model.text_projection(text_output.pooler_output))  # [text, embed]
         image_embeds = unit_length(model.visual_projection(vision_output.pooler_output))  # [image, embed]

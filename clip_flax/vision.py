@@ -172,7 +172,7 @@ class FlaxCLIPVisionModel(FlaxCLIPVisionPreTrainedModel):
             output_hidden_states,
             interpolate_pos_encoding,
             dropout_rng,
-            self.is_training(train),
+            train,
         )
         return output if default(return_dict, self.config.return_dict) else output.to_tuple()
 
@@ -211,7 +211,7 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPVisionPreTrainedModel):
             output_hidden_states,
             interpolate_pos_encoding,
             dropout_rng,
-            self.is_training(train),
+            train,
         )
         embeds = model.visual_projection(output.pooler_output)  # [batch, embed]
         projected = CLIPVisionModelOutput.from_tower(embeds, output)

@@ -45,6 +45,7 @@ class BatchNorm(nnx.Module):
     """Batch normalisation, in float32 or wider whatever the dtypes of input, weights and statistics."""
 
     def __init__(self, channels: int, dtype: Any) -> None:
+        self.use_running_average = True  # the name that nnx.Module.train and eval look for
         self.scale = nnx.Param(no_weight(None, (channels,), dtype))
         self.bias = nnx.Param(no_weight(None, (channels,), dtype))
         self.mean = nnx.BatchStat(no_weight(None, (channels,), dtype))
@@ -54,7 +55,7 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: Array, train: bool = False) -> Array:
         """``[batch, row, column, channel]`` to the same shape; in training, the batch enters the statistics."""
         y = wide(x)
-        if train:
+        if train or not self.use_running_average:
             mean = y.mean((0, 1, 2))
             variance = jnp.square(y - mean).mean((0, 1, 2))
             self.track(mean, variance, x.size // x.shape[-1])

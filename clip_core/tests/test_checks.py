@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clip_core.checks import (
+    check_batch_statistics,
     check_end_of_text,
     check_pair_counts,
     check_pixel_input,
@@ -185,3 +186,11 @@ def test_an_end_of_text_that_may_be_meant_is_refused(vocab_size):
     with pytest.raises(ConfigError, match="as in MetaCLIP 2"):
         validate_inputs(config, input_ids=np.array([[0, 5, 2]]))
     check_end_of_text(config.changed({"eos_token_id": vocab_size - 1}))
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, "no values"), (1, "one value")])
+def test_a_batch_without_a_variance_trains_no_statistics(count, shown):
+    with pytest.raises(InputError, match=f"got {shown} per channel .* model.vision_model.eval"):
+        check_batch_statistics(count)
+    for enough in (None, 2):
+        check_batch_statistics(enough)

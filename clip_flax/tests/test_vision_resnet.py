@@ -48,6 +48,8 @@ def test_parameters_and_statistics_are_two_trees(model):
     assert set(leaf(model.params, *NORM)) == {"scale", "bias"}
     assert set(leaf(model.batch_stats, *NORM)) == {"mean", "var", "num_batches_tracked"}
     assert model.num_parameters() == sum(leaf.size for leaf in jax.tree.leaves(model.params))
+    positions = model.params["vision_model"]["attnpool"]["positional_embedding"]
+    assert model.num_parameters() - model.num_parameters(exclude_embeddings=True) == positions.size
     changed = jax.tree.map(lambda value: value + 2, model.batch_stats)
     other = nnx.clone(model)
     other.batch_stats = changed
@@ -111,6 +113,19 @@ def test_new_statistics_are_never_lost(model):
         bare(PIXELS, params=model.params)
     bare.batch_stats = model.batch_stats
     close(bare(PIXELS, params=model.params).image_embeds, model(PIXELS).image_embeds)
+
+
+def test_a_tower_in_evaluation_keeps_its_statistics(model):
+    """As in PyTorch, whatever trains beside it; the last of both calls counts."""
+    learner = nnx.clone(model)
+    learner.train()
+    learner.vision_model.eval()
+    close(learner(PIXELS).image_embeds, model(PIXELS).image_embeds)
+    close(learner(PIXELS, params=learner.params).image_embeds, model(PIXELS).image_embeds)
+    close(learner.batch_stats, model.batch_stats)
+    learner.train()
+    learner(PIXELS)
+    assert leaf(learner.batch_stats, *NORM, "num_batches_tracked") == 1
 
 
 def test_a_model_without_weights_has_the_statistics_of_its_checkpoint(model, tmp_path):

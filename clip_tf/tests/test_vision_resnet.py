@@ -61,6 +61,8 @@ def test_fit_counts_each_batch_once_and_by_torch_s_rule(fitted):
         == made().num_parameters()
         == sum(np.prod(spec.shape) for spec in fitted.weight_specs() if spec.is_parameter)
     )
+    positions = fitted.vision_model.attnpool.positional_embedding
+    assert fitted.num_parameters() - fitted.num_parameters(exclude_embeddings=True) == np.prod(positions.shape)
 
 
 def test_a_frozen_layer_keeps_its_statistics_as_everywhere_in_keras():

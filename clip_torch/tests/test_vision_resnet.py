@@ -52,6 +52,8 @@ def test_statistics_are_no_parameters():
     assert {name for name, _ in model.named_parameters()} == {spec.name for spec in specs if spec.is_parameter}
     expected = sum(int(np.prod(spec.shape)) for spec in specs if spec.is_parameter)
     assert model.num_parameters() == model.num_parameters(only_trainable=True) == expected
+    positions = model.vision_model.attnpool.positional_embedding
+    assert model.num_parameters(exclude_embeddings=True) == expected - positions.numel()
 
 
 def test_input_layer_is_the_first_convolution():
