@@ -89,8 +89,9 @@ class ZeroShotHead:
 
         Raises:
             CheckpointError: the file there is no head, or it cannot be written.
-            InputError: labels and templates have more than 9 MB.
+            InputError: labels and templates have more than 9 MB, or labels were changed and are not those of the rows.
         """
+        self.__post_init__()  # lists can be changed, and what cannot be loaded again is not to replace what can
         description = {"labels": _json(self.labels), "templates": _json(self.templates)}
         size = sum(len(json.dumps(text)) for text in description.values())
         if size > _MOST_DESCRIPTION:

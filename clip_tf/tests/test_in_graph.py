@@ -12,6 +12,7 @@ import tensorflow as tf
 from clip_core import CLIPImageProcessor, CLIPTokenizer
 from clip_core.errors import CLIPError
 from clip_core.image.processor import OPTION_NAMES
+from clip_core.tokenizer.bpe import builtin_table
 from clip_tf.in_graph import TFCLIPImageProcessor, TFCLIPTokenizer
 
 OPTIONS = (
@@ -135,6 +136,15 @@ def test_an_added_token_is_an_error():
     tokenizer.add_tokens("<Cat-Toy>")
     with pytest.raises(tf.errors.InvalidArgumentError, match="without special tokens"):
         TFCLIPTokenizer(tokenizer)("a <cat-toy>")
+
+
+def test_a_mark_that_pads_is_an_error_in_a_text_alone():
+    tokenizer = CLIPTokenizer(*builtin_table(100), model_max_length=9, pad_token="!")  # as in Stable Diffusion 2
+    layer = TFCLIPTokenizer(tokenizer)
+    texts = ["a cat?", "a"]
+    np.testing.assert_array_equal(layer(texts)["input_ids"], tokenizer(texts, padding=True)["input_ids"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="without special tokens"):
+        layer("a cat!")
 
 
 def test_long_texts_are_an_error_or_cut(tokenizer):

@@ -191,6 +191,16 @@ def test_a_head_is_replaced_and_nothing_else(checkpoint: str, head: ZeroShotHead
     assert weights.read_bytes() == before
 
 
+def test_a_head_whose_labels_were_changed_replaces_nothing(head: ZeroShotHead, tmp_path: Path) -> None:
+    head.save(tmp_path / "h.safetensors")
+    before = (tmp_path / "h.safetensors").read_bytes()
+    changed = replace(head, labels=list(head.labels))
+    changed.labels.append("d")
+    with pytest.raises(InputError, match=r"vectors: expected float32 \[4, embed\], got float32 \[3, "):
+        changed.save(tmp_path / "h.safetensors")
+    assert (tmp_path / "h.safetensors").read_bytes() == before
+
+
 def test_more_description_than_can_be_read_again_is_refused(head: ZeroShotHead, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected at most 9,000,000 bytes, got"):
         replace(head, labels=["a", "b", "c" * 9_000_000]).save(tmp_path / "h.safetensors")

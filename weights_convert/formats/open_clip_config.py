@@ -58,9 +58,13 @@ def _require_plain(path: Path, vision: Mapping[str, Any], text: Mapping[str, Any
             named_model = key in ("hf_model_name", "timm_model_name") and value
             if named_model or not (key in _KNOWN or value in needed or key.startswith(_HARMLESS)):
                 unusual.append(f"{part}.{key} = {value!r}")
-    cleaned = text.get("tokenizer_kwargs") or {"clean": "lower"}
-    if not text.get("hf_tokenizer_name") and cleaned != {"clean": "lower"}:  # no published model has others
-        unusual.append(f"text_cfg.tokenizer_kwargs = {cleaned!r}, which no file beside Triclip's weights says")
+    options = text.get("tokenizer_kwargs") or {}
+    if text.get("hf_tokenizer_name"):  # whose files say whether case counts
+        is_usual = options.get("clean", "lower") in ("lower", "whitespace")
+    else:
+        is_usual = options in ({}, {"clean": "lower"})
+    if not is_usual:  # as no published model's
+        unusual.append(f"text_cfg.tokenizer_kwargs = {options!r}, which no file beside Triclip's weights says")
     if text.get("pool_type") == "eos" and text.get("eos_id", 2) == LEGACY_EOS_TOKEN_ID:
         unusual.append("texts that end at the first id 2, which in other libraries means the largest id")
     if vision.get("pool_type", "tok") != "tok" or text.get("pool_type", "argmax") not in ("argmax", "eos"):

@@ -17,6 +17,7 @@ from weights_convert import open_source
         ("text_cfg", {"no_causal_mask": True}),
         ("text_cfg", {"pool_type": "eos", "eos_id": 2}),
         ("text_cfg", {"tokenizer_kwargs": {"clean": "canonicalize"}}),
+        ("text_cfg", {"tokenizer_kwargs": {"clean": "canonicalize"}, "hf_tokenizer_name": "."}),
     ],
 )
 def test_open_clip_architectures_that_are_not_clip(in_format, tmp_path, part, setting):
