@@ -134,7 +134,8 @@ class TFCLIPForImageClassification(TFCLIPPreTrainedModel):
             if y is None and y_pred.loss is None:
                 raise InputError("y: expected labels, got none. Pass fit(images, labels).")
         loss = y_pred.loss if y is None else classification_loss(y_pred.logits, y, self.config)
-        return (loss + sum(self.losses)) / framework.replicas()
+        is_there = ops.shape(y_pred.logits)[0] > 0  # a replica can have none of a batch's images
+        return (ops.where(is_there, loss, 0.0) + sum(self.losses)) / framework.replicas()
 
 
 def check_losses(losses: dict[str, Any]) -> None:

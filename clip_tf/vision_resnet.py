@@ -94,7 +94,10 @@ class BatchNorm(keras.layers.Layer):
         return ops.cast(y * wide(self.gamma) + wide(self.beta), x.dtype)
 
     def by_batch(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """``[batch, row, column, channel]`` normalised by its own statistics; its mean and its unbiased variance."""
+        """``[batch, row, column, channel]`` normalised by its own statistics; its mean and its unbiased variance.
+
+        Where a graph finds that it is empty, the statistics are those that are kept.
+        """
         known = sizes(x)[:3]
         with plain_errors():
             check_batch_statistics(None if None in known else known[0] * known[1] * known[2])
@@ -103,7 +106,10 @@ class BatchNorm(keras.layers.Layer):
         shape = ops.shape(x)
         count = ops.cast(shape[0] * shape[1] * shape[2], variance.dtype)
         unbiased = variance * (count / (count - 1))
-        return self.normalised(x, mean, variance), ops.stop_gradient(mean), ops.stop_gradient(unbiased)
+        y, is_there = self.normalised(x, mean, variance), count > 0  # a replica can have none of a batch's images
+        mean = ops.where(is_there, mean, ops.cast(self.moving_mean, mean.dtype))
+        unbiased = ops.where(is_there, unbiased, ops.cast(self.moving_variance, mean.dtype))
+        return y, ops.stop_gradient(mean), ops.stop_gradient(unbiased)
 
     def track(self, mean: Tensor, unbiased: Tensor) -> None:
         """Takes the statistics of a batch into those that are kept."""

@@ -1,5 +1,8 @@
 """The image classifier in Keras: what `fit` minimises, compiled losses and metrics, files."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -112,6 +115,30 @@ def test_keras_files_keep_it_compiled(tmp_path):
     model.export(str(tmp_path / "saved"), verbose=False)
     served = tf.saved_model.load(str(tmp_path / "saved"))
     np.testing.assert_allclose(served.serve({"pixel_values": PIXELS})["logits"], model(PIXELS).logits, atol=1e-6)
+
+
+def test_a_batch_of_fewer_images_than_replicas_ruins_nothing():
+    """Of five images in batches of four, the last has no image for the second replica."""
+    code = """
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from clip_core.config import CLIPVisionConfig
+from clip_core.tests.sizes import DISTINCT
+from clip_tf import TFCLIPForImageClassification
+
+SMALL = CLIPVisionConfig(stage_depths=(1, 1, 1, 1), hidden_size=64, num_attention_heads=2, image_size=64)
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+for tower in (DISTINCT.vision_config, SMALL):
+    pixels = np.random.default_rng(0).standard_normal((5, 3, tower.image_size, tower.image_size)).astype(np.float32)
+    with strategy.scope():
+        model = TFCLIPForImageClassification(DISTINCT.changed({"vision_config": tower, "num_labels": 3}), seed=3)
+        model.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+    losses = model.fit(pixels, np.array([0, 1, 2, 2, 1]), batch_size=4, shuffle=False, verbose=0).history["loss"]
+    assert np.isfinite(losses).all()
+    assert all(np.isfinite(value).all() for value in model.named_weights().values())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_shares_of_replicas_add_up():
