@@ -63,17 +63,19 @@ def find_config(
         given: what the user says: a configuration, the path of a configuration file, or the name of a model.
 
     Raises:
-        ConfigError: there is none and the shapes do not tell all; or the named model is another.
-            or a file beside the weights contradicts what is known of them by their digest.
+        ConfigError: there is none and the shapes do not tell all; or the named model is another; or the name, or a file
+            beside the weights, contradicts what is known of them by their digest.
         CheckpointFormatError: a configuration file is malformed.
     """
-    found = _given(given, shapes) or _inside(container) or _beside(container, format_) or _published(container)
+    found = (
+        _given(container, given, shapes) or _inside(container) or _beside(container, format_) or _published(container)
+    )
     if found is None:
         raise ConfigError(_what_to_say(container, inferred_sizes(shapes)))
     return replace(found, config=_own_part(found.config, shapes))
 
 
-def _given(given: GivenConfig | None, shapes: Mapping[str, Shape]) -> FoundConfig | None:
+def _given(container: Container, given: GivenConfig | None, shapes: Mapping[str, Shape]) -> FoundConfig | None:
     if given is None:
         return None
     if isinstance(given, CLIPConfig | CLIPTextConfig | CLIPVisionConfig):
@@ -85,7 +87,9 @@ def _given(given: GivenConfig | None, shapes: Mapping[str, Shape]) -> FoundConfi
         if HUGGING_FACE_CONFIG.describes(described):
             check_told(described, path, inferred_sizes(shapes))
         return FoundConfig(_parsed(described, path), str(given))
-    return FoundConfig(named_config(str(given), shapes), f"the name {given}")
+    config = named_config(str(given), shapes)
+    _check_known(container, config, f"the name {given}", "To use it so all the same, give --activation or a file")
+    return FoundConfig(config, f"the name {given}")
 
 
 def _said(given: Unpublished) -> str:
@@ -107,11 +111,17 @@ def _beside(container: Container, format_: Format) -> FoundConfig | None:
     path = container.path.parent / format_.config.name
     if not os.path.lexists(placed(path)):
         return None
-    config, model = read_config(path), _known(container)
+    config = read_config(path)
+    _check_known(container, config, str(path), f"To use it as that file says, give it: --config {path}")
+    return FoundConfig(config, path.name)
+
+
+def _check_known(container: Container, config: AnyConfig, said_by: str, how_to_insist: str) -> None:
+    """Raises `ConfigError` where a configuration is not that of the model whose published file this is."""
+    model = _known(container)
     wrong = config_differences(model, config) if model is not None and isinstance(config, CLIPConfig) else []
     if model is not None and wrong:
-        raise contradiction(model, str(path), wrong, f"To use it as that file says, give it: --config {path}")
-    return FoundConfig(config, path.name)
+        raise contradiction(model, said_by, wrong, how_to_insist)
 
 
 def _published(container: Container) -> FoundConfig | None:

@@ -63,14 +63,19 @@ def test_sizes_that_nobody_published_need_no_file(tmp_path):
         Unpublished(activation="relu")
 
 
-def test_a_file_beside_a_published_one_that_contradicts_it_is_refused(bare, tmp_path, monkeypatch):
+def test_a_file_beside_a_published_one_and_a_name_that_contradict_it_are_refused(bare, tmp_path, monkeypatch):
     digest = hashlib.sha256(bare.read_bytes()).hexdigest()
-    row = {"name": "Tiny", "source": {"url": "https://openaipublic.example/Tiny.pt", "sha256": digest}}
+    row = {"name": "Tiny/it", "source": {"url": "https://openaipublic.example/Tiny.pt", "sha256": digest}}
     monkeypatch.setattr(configuration, "_SMALLEST_PUBLISHED_BYTES", 1)
     published.use_table(monkeypatch, tmp_path / "table", [row])
     try:
         found = open_source(bare)
-        assert (found.model.config, found.config_origin) == (checkpoints.CONFIG, "the digest of OpenAI's Tiny")
+        assert (found.model.config, found.config_origin) == (checkpoints.CONFIG, "the digest of OpenAI's Tiny/it")
+        assert open_source(bare, "Tiny-quickgelu").model.config == checkpoints.CONFIG
+        with pytest.raises(
+            ConfigError, match="(?s)^the name Tiny: .* known of Tiny/it.*expected 'quick_gelu', got 'gelu'"
+        ):
+            open_source(bare, "Tiny")
         vision = {"layers": 3, "width": 128, "patch_size": 7, "image_size": 28}
         text = {"width": 64, "heads": 1, "layers": 2, "context_length": 11, "vocab_size": 61}
         described = {"embed_dim": 40, "vision_cfg": vision, "text_cfg": text}
