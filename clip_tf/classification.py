@@ -172,10 +172,11 @@ def classification_loss(logits: Tensor, labels: Tensor, config: CLIPConfig) -> T
     Raises:
         InputError, InputTypeError: other labels.
     """
-    labels = tensor_input("labels", labels)
-    dtype = dtype_name(labels)
+    is_array = isinstance(labels, np.ndarray)  # as `fit` on JAX gives them outside of compiled code
+    dtype = str(labels.dtype) if is_array else dtype_name(tensor_input("labels", labels))
     with plain_errors():
         check_labels(sizes(labels), dtype, host_values(labels), sizes(logits)[0], config)
+    labels = ops.convert_to_tensor(labels)
     problem, logits = problem_of(config, dtype), wide(logits)
     if problem == "single_label_classification":
         return cross_entropy(logits, ops.reshape(labels, (-1,)))

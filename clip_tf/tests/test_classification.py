@@ -96,6 +96,13 @@ def test_labels_that_there_are_not_are_refused_before_the_first_batch():
         model.fit(PIXELS, LABELS, sample_weight=np.ones(4), verbose=0)
 
 
+def test_labels_may_be_arrays():
+    logits = keras.ops.ones((4, 3))
+    np.testing.assert_allclose(classification_loss(logits, LABELS, CONFIG), np.log(3), rtol=1e-6)
+    with pytest.raises(InputTypeError, match="labels: expected"):
+        classification_loss(logits, np.array(["crane"] * 4), CONFIG)
+
+
 def test_in_a_graph_a_label_that_there_is_not_gives_nan():
     logits = tf.zeros((2, 3))
     loss = tf.function(lambda labels: classification_loss(logits, labels, CONFIG))
