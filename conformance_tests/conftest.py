@@ -148,7 +148,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     chosen = [metafunc.config.getoption("--checkpoint")]
     if chosen == [None]:
         name = metafunc.config.getoption("--backend")
-        resnets = RESNETS if name and getattr(load_adapter(name), "RESNETS", True) else ()
+        resnets = RESNETS if not name or getattr(load_adapter(name), "RESNETS", True) else ()
         chosen = metafunc.config.getoption("--case") or [*LADDER, *resnets, EMBEDDED]
     kinds = {kind: [case for case in chosen if _has_resnet(case) == kind] for kind in (False, True)}
     fixtures = {
