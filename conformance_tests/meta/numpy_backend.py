@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
-from clip_core.checks import check_pair_counts, check_pixel_input, check_text_input, check_text_values
+from clip_core.checks import (
+    check_end_of_text,
+    check_pair_counts,
+    check_pixel_input,
+    check_text_input,
+    check_text_values,
+)
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPOutput, CLIPTextModelOutput, CLIPVisionModelOutput
@@ -57,6 +63,8 @@ class Model:
 
 def build(kind: str, config: Any, weights: Arrays | None, *, dtype: str = "float32", seed: int = 0) -> Model:
     """A model."""
+    if not kind.startswith("vision"):
+        check_end_of_text(config.text_config if kind == "model" else config)
     if weights is None:
         weights = dict(draw_weights(config, seed=seed, projection=kind not in ("text", "vision")))
     return Model(kind, config, {name: np.array(value, np.dtype(dtype)) for name, value in weights.items()})
