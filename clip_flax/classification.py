@@ -12,6 +12,7 @@ from clip_core.config import CLIPConfig
 from clip_core.labels import IGNORED_LABEL, check_labels, problem_of
 from clip_core.outputs import ImageClassifierOutput
 from clip_flax.explicit_mesh import across_devices
+from clip_flax.functional import params_of_call
 from clip_flax.layers import default, host_values, linear, sizes, tensor_input, wide
 from clip_flax.vision import vision_tower
 from clip_flax.weights import FlaxCLIPPreTrainedModel
@@ -59,7 +60,8 @@ class FlaxCLIPForImageClassification(FlaxCLIPPreTrainedModel):
             InputError, InputTypeError: as the tower; or ``labels`` that are not those of the configuration.
             WeightMismatchError: ``params`` are not those of the configuration.
         """
-        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        model = self.with_params(params_of_call(self, params, train))
+        dropout_rng = self.dropout_key(train, dropout_rng)
         output = model.vision_model(
             pixel_values,
             default(output_attentions, self.config.output_attentions),

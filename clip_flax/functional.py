@@ -62,6 +62,40 @@ def _leaves(params: Any) -> dict[str, Any]:
     return found
 
 
+# Functions, and no methods: these `nnx.tabulate` compiles, and neither modules nor truth values come out of that.
+
+
+def _batch_norms(model: Any) -> list[Any]:
+    """The batch normalisations of a ResNet tower; of other models none, and nothing is looked through."""
+    if not getattr(getattr(model.config, "vision_config", model.config), "is_resnet", False):
+        return []
+    return [module for _, module in nnx.iter_modules(model) if hasattr(module, "use_running_average")]
+
+
+def _has_statistics(norm: Any) -> bool:
+    """Whether a batch normalisation has its statistics, which a model has not that was made with ``_do_init=False``."""
+    kept = (value for value in vars(norm).values() if isinstance(value, nnx.BatchStat))
+    return not any(isinstance(value.get_raw_value(), jax.ShapeDtypeStruct) for value in kept)
+
+
+def _has_parameters(model: Any) -> bool:
+    return not isinstance(first_parameter(model), jax.ShapeDtypeStruct)
+
+
+def params_of_call(model: Any, params: Any, train: bool) -> Any:
+    """The tree of a call, as it is.
+
+    Raises:
+        InputError: there is one in a call that trains a ResNet tower, whose new running statistics would be lost.
+    """
+    if params is not None and any(train or not norm.use_running_average for norm in _batch_norms(model)):
+        raise InputError(
+            "params: expected none in a call that trains a ResNet tower, whose new running statistics would be "
+            "lost. Use output, batch_stats = model.call_and_update(params, batch_stats, ...)."
+        )
+    return params
+
+
 def _stored_dtype(name: str, leaf: Any) -> np.dtype[Any]:
     """The dtype of an array in checkpoints; counters may have 32 bits here."""
     dtype = jnp.result_type(leaf)
@@ -150,29 +184,25 @@ class FunctionalForm(PretrainedModel):
 
     def check_has_weights(self) -> None:
         """Raises `InputError` if the model was made with ``_do_init=False``, which leaves its weights to the caller."""
-        statistics = (getattr(*place).get_raw_value() for spec, place in self.owners().items() if not spec.is_parameter)
-        if any(isinstance(value, jax.ShapeDtypeStruct) for value in statistics) and self._has_parameters():
+        if _has_parameters(self) and not all(map(_has_statistics, _batch_norms(self))):
             raise InputError(
                 f"{type(self).__name__}: expected running statistics, since the model was made with _do_init=False and "
                 "holds none. Set model.batch_stats, or call model.call_and_update(params, batch_stats, ...)."
             )
-        if not self._has_parameters():
+        if not _has_parameters(self):
             raise InputError(
                 f"{type(self).__name__}: expected params=, since the model was made with _do_init=False and holds no "
                 "weights. Pass the tree that from_pretrained or init_weights returned, or set model.params."
             )
 
-    def _has_parameters(self) -> bool:
-        return not isinstance(first_parameter(self), jax.ShapeDtypeStruct)
-
-    def with_params(self, params: Mapping[str, Any] | None, train: bool = False) -> Self:
+    def with_params(self, params: Mapping[str, Any] | None) -> Self:
         """A model with the weights of a tree like `params`; without one this model itself.
 
         The tree may also be the state of such a model, as `nnx.state` or `nnx.to_pure_dict` returns it; then running
         statistics are those of the tree, else those of this model.
 
         Raises:
-            InputError: there is no tree, and the model was made without weights; or it is to be trained, and new
+            InputError: there is no tree, and the model was made without weights; or it trains a ResNet tower, whose new
                 running statistics would be lost.
             InputTypeError: not a tree of dicts.
             WeightMismatchError: missing, unexpected or misshapen arrays, or the model has lost some weights.
@@ -180,12 +210,7 @@ class FunctionalForm(PretrainedModel):
         if params is None:
             self.check_has_weights()
             return self
-        norms = [owner for spec, (owner, _) in self.owners().items() if spec.kind == "counter"]
-        if any(train or not norm.use_running_average for norm in norms):
-            raise InputError(
-                "params: expected none in a call that trains a ResNet tower, whose new running statistics would be "
-                "lost. Use output, batch_stats = model.call_and_update(params, batch_stats, ...)."
-            )
+        params_of_call(self, params, train=False)
         model = nnx.clone(self)
         model._set_weights(params)
         model.check_has_weights()
@@ -215,10 +240,6 @@ class FunctionalForm(PretrainedModel):
         model._set_weights(params)
         model._set_weights(batch_stats, statistics=True)
         return model(*inputs, **named_inputs, train=True), model.batch_stats
-
-    def is_training(self, train: bool) -> bool:
-        """Whether a call trains: it is told so, or ``model.train()`` was called."""
-        return train or not self.deterministic
 
     def _set_weights(self, params: Mapping[str, Any], *, statistics: bool = False) -> None:
         """Sets parameters, with running statistics where they are in the tree; or these alone."""
@@ -272,7 +293,7 @@ class FunctionalForm(PretrainedModel):
         """
         config = self.config
         towers = (config.text_config, config.vision_config) if isinstance(config, CLIPConfig) else (config,)
-        if not self.is_training(train) or not any(tower.attention_dropout for tower in towers):
+        if not (train or not self.deterministic) or not any(tower.attention_dropout for tower in towers):
             return None
         if dropout_rng is None:
             raise InputError(

@@ -18,6 +18,7 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput, all_output_types
 from clip_flax.explicit_mesh import across_devices
+from clip_flax.functional import params_of_call
 from clip_flax.layers import default, linear, no_weight, wide
 from clip_flax.text import TextTransformer
 from clip_flax.vision import vision_tower
@@ -70,7 +71,8 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         interpolate_pos_encoding: bool = False,
     ) -> Array:
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `FlaxCLIPVisionModel`."""
-        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        model = self.with_params(params_of_call(self, params, train))
+        dropout_rng = self.dropout_key(train, dropout_rng)
         output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng, train)
         return model.visual_projection(output.pooler_output)  # [batch, embed]
 
@@ -110,7 +112,8 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         """
         output_attentions = default(output_attentions, self.config.output_attentions)
         output_hidden_states = default(output_hidden_states, self.config.output_hidden_states)
-        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        model = self.with_params(params_of_call(self, params, train))
+        dropout_rng = self.dropout_key(train, dropout_rng)
         text_rng, vision_rng = (None, None) if dropout_rng is None else jax.random.split(dropout_rng)
         text_output = model.text_model(
             input_ids, attention_mask, position_ids, output_attentions, output_hidden_states, text_rng

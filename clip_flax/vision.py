@@ -13,6 +13,7 @@ from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_flax.explicit_mesh import across_devices
+from clip_flax.functional import params_of_call
 from clip_flax.layers import (
     Encoder,
     NoRngs,
@@ -165,7 +166,8 @@ class FlaxCLIPVisionModel(FlaxCLIPVisionPreTrainedModel):
                 its key.
             WeightMismatchError: ``params`` are not those of the configuration.
         """
-        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        model = self.with_params(params_of_call(self, params, train))
+        dropout_rng = self.dropout_key(train, dropout_rng)
         output = model.vision_model(
             pixel_values,
             output_attentions,
@@ -204,7 +206,8 @@ class FlaxCLIPVisionModelWithProjection(FlaxCLIPVisionPreTrainedModel):
         Returns:
             `CLIPVisionModelOutput`, whose ``image_embeds`` ``[batch, embed]`` is not normalised, or a tuple.
         """
-        model, dropout_rng = self.with_params(params, train), self.dropout_key(train, dropout_rng)
+        model = self.with_params(params_of_call(self, params, train))
+        dropout_rng = self.dropout_key(train, dropout_rng)
         output = model.vision_model(
             pixel_values,
             output_attentions,

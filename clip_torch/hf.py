@@ -252,6 +252,10 @@ class CLIPForImageClassification(_OverOurs, transformers.CLIPForImageClassificat
 
     own = clip_torch.CLIPForImageClassification
 
+    def patches(self, last_hidden_state: Tensor) -> Tensor:
+        """The tokens of the patches, ``[image, patch, hidden]``, all but the first; there are no ResNets here."""
+        return last_hidden_state[:, 1:]
+
 
 class CLIPModel(_OverOurs, transformers.CLIPModel):
     """`clip_torch.CLIPModel` as a model of transformers."""
