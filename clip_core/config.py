@@ -17,6 +17,7 @@ from clip_core.resnet import STAGES, TOTAL_STRIDE
 
 _MOST_LAYERS = 1000  # the largest CLIP has 56; a corrupt file shall not fill the memory with names of weights
 _NO_PROBLEM = ("problem_type", None)
+_FOLLOWS: Any = None  # from what else is said of labels, when the configuration is made; if nothing is, there are two
 ACTIVATIONS = ("quick_gelu", "gelu", "gelu_pytorch_tanh")
 OF_TRANSFORMERS_ONLY = (
     *("intermediate_size", "num_hidden_layers", "hidden_act", "layer_norm_eps"),
@@ -174,9 +175,9 @@ class CLIPConfig(BaseConfig):
     projection_dim: int = 512
     logit_scale_init_value: float = 2.6592
     initializer_factor: float = 1.0
-    num_labels: int = None  # type: ignore[assignment]  # as many as have names; two if that is not said either
-    id2label: Mapping[int, str] = field(default=None, hash=False)  # type: ignore[arg-type]
-    label2id: Mapping[str, int] = field(default=None, hash=False)  # type: ignore[arg-type]
+    num_labels: int = _FOLLOWS
+    id2label: Mapping[int, str] = field(default=_FOLLOWS, hash=False)
+    label2id: Mapping[str, int] = field(default=_FOLLOWS, hash=False)
     problem_type: str | None = None
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ of its labels becomes the configuration's ``problem_type``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ def named_labels(count: int | None, id2label: Any, label2id: Any) -> tuple[dict[
     numbers = None if label2id is None else {str(name): _number("label2id", value) for name, value in _items(label2id)}
     if id2label is not None:
         names = {_number("id2label", key): str(name) for key, name in _items(id2label)}
+        if len(names) != len(id2label):
+            raise ConfigError(f"id2label: expected one name for each number, got {list(id2label.items())[:20]}.")
     elif numbers is not None:
         names = {number: name for name, number in numbers.items()}
     else:
@@ -73,7 +76,7 @@ def _items(value: Any) -> Any:
 
 def _number(what: str, value: Any) -> int:
     try:
-        return int(value)
+        return int(value) if isinstance(value, str) else index(value)
     except (TypeError, ValueError):
         raise ConfigError(f"{what}: expected numbers of labels, got {value!r:.80}.") from None
 

@@ -97,12 +97,6 @@ class TFCLIPForImageClassification(TFCLIPPreTrainedModel):
         del given["self"]
         super().compile(**given)
 
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as `get_compile_config` says."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer:
-            self.optimizer.build(self.trainable_variables)
-
     def check_data(self, arguments: dict[str, Any]) -> None:
         super().check_data(arguments)
         labels = arguments.get("y")

@@ -224,9 +224,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         """Compiles as `get_compile_config` says, but for a loss of no output, which had no effect before."""
         if not isinstance(config.get("loss"), dict) or "class_name" in config["loss"]:
             config = {**config, "loss": None, "loss_weights": None}
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer:
-            self.optimizer.build(self.trainable_variables)
+        super().compile_from_config(config)
 
     def check_data(self, arguments: dict[str, Any]) -> None:
         super().check_data(arguments)

@@ -180,6 +180,12 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
         self.measured_outputs = {name: None for names in by_name for name in names}
         super().compile(*args, **kwargs)
 
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as `get_compile_config` says."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer:
+            self.optimizer.build(self.trainable_variables)
+
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:

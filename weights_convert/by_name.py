@@ -18,6 +18,7 @@ from pathlib import Path
 
 from clip_core.checkpoint.converted_cache import converted_from_address, converted_from_hub
 from clip_core.checkpoint.hub_cache import Repository, WeightForm, is_offline
+from clip_core.checkpoint.leftovers import alone
 from clip_core.errors import CheckpointError, CheckpointNotFoundError, InputError
 from clip_core.published.contradictions import configuration_of, processor_of
 from clip_core.published.names import Named
@@ -28,11 +29,6 @@ from weights_convert.downloading import download, file_sha256
 from weights_convert.formats.open_clip import OPEN_CLIP
 from weights_convert.opening import check_published, open_source
 from weights_convert.progress import show_progress
-
-try:
-    import fcntl
-except ImportError:  # on Windows
-    fcntl = None  # type: ignore[assignment]
 
 RECORD = "converted_from.json"
 _BLOB = re.compile(r"[0-9a-f]{64}")
@@ -187,9 +183,8 @@ def _alone(folder: Path) -> Iterator[None]:
     """Lets one process at a time make something in a folder; it then removes what killed ones left."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / ".lock", "a") as lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+        with alone(folder / ".lock") as is_alone:
+            if is_alone:
                 for left in folder.glob(".*.tmp"):
                     shutil.rmtree(left, ignore_errors=True)
             yield

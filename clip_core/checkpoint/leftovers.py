@@ -50,6 +50,22 @@ def saving(directory: Path, is_saved: Callable[[str], bool]) -> Iterator[None]:
             os.close(descriptor)
 
 
+@contextmanager
+def alone(file: Path) -> Iterator[bool]:
+    """Waits until no other process is in here with the same file, which is made if it is not there.
+
+    Yields:
+        Whether that is so; a system without such locks lets everybody in.
+
+    Raises:
+        OSError: the file cannot be written, or not be locked.
+    """
+    with open(file, "a") as lock:
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield fcntl is not None
+
+
 def _locked(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)

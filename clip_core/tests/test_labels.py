@@ -51,6 +51,8 @@ def test_a_change_of_labels_leaves_nothing_of_the_old_ones():
         ({"id2label": {"a": "b"}}, "id2label: expected numbers of labels, got 'a'"),
         ({"id2label": {0: "a", 1: "b"}, "label2id": {"a": 1, "b": 0}}, "label2id: expected the names of id2label"),
         ({"problem_type": "classification"}, "problem_type: expected None or one of"),
+        ({"id2label": {0.5: "a", 1.2: "b"}}, "id2label: expected numbers of labels, got 0.5"),
+        ({"id2label": {0: "a", "0": "b"}}, "id2label: expected one name for each number"),
     ],
 )
 def test_labels_that_contradict_one_another_are_an_error(labels, message):

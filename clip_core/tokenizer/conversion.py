@@ -51,8 +51,8 @@ class TokenConversion:
         missing = [token for token in settings.all_special_tokens() if token not in known]
         table.add([AddedToken(content=token, special=True) for token in missing])
         pad = settings.pad_id
-        if pad is not None and (pad < 0 or self._table.token_of(pad) is None):
-            raise InputError(f"pad_id: expected an id of the vocabulary, 0 to {len(self) - 1}, got {settings.pad_id}")
+        if pad is not None and (type(pad) is not int or pad < 0 or self._table.token_of(pad) is None):
+            raise InputError(f"pad_id: expected an id of the vocabulary, 0 to {len(self) - 1}, got {pad!r}.")
 
     def __copy__(self) -> Self:
         """An independent copy: the parts refer to one another."""

@@ -3,11 +3,11 @@
 from clip_core.errors import MissingExtraError
 
 try:
-    import tensorflow  # noqa: F401 - asked for here, where its absence gets a clear error
-except ModuleNotFoundError:
+    from clip_tf.in_graph.images import TFCLIPImageProcessor
+    from clip_tf.in_graph.texts import TFCLIPTokenizer
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "tensorflow":
+        raise
     raise MissingExtraError("tensorflow", "tf", "clip_tf.in_graph") from None
-
-from clip_tf.in_graph.images import TFCLIPImageProcessor
-from clip_tf.in_graph.texts import TFCLIPTokenizer
 
 __all__ = ["TFCLIPImageProcessor", "TFCLIPTokenizer"]

@@ -79,6 +79,8 @@ def test_settings_that_cannot_be_meant_are_refused(tmp_path):
         CLIPTokenizer(clean="upper")
     with pytest.raises(InputError, match="pad_id: expected an id of the vocabulary, 0 to 49407, got 49408"):
         CLIPTokenizer(pad_id=49408)
+    with pytest.raises(InputError, match="pad_id: expected an id of the vocabulary, 0 to 49407, got '0'"):
+        CLIPTokenizer(pad_id="0")
     with pytest.raises(InputError, match="got -1"):
         CLIPTokenizerFast(pad_id=-1)
     with pytest.raises(InputError, match="clean='whitespace' needs CLIPTokenizer"):
