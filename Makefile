@@ -12,12 +12,14 @@ export HF_HUB_OFFLINE := 1
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
 SUITES ?= 2
-BACKENDS := torch tf flax
+BACKENDS := torch tf flax onnx
+FRAMEWORKS := torch tf flax
 KERAS := jax torch
 
 .PHONY: demo test format check test-core test-convert test-apps test-parity bench checkpoint docs lock clean
 .PHONY: $(foreach framework,$(KERAS),test-keras-$(framework) keras-$(framework))
-.PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend) meta-$(backend))
+.PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend))
+.PHONY: $(FRAMEWORKS:%=meta-%)
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
@@ -29,7 +31,7 @@ test: check
 
 .PHONY: suites
 suites: meta-flax meta-tf ladder-flax ladder-tf test-parity test-convert own-tf meta-torch own-torch own-flax \
-	ladder-torch test-apps test-core keras-jax keras-torch  # the longest first
+	ladder-torch test-apps test-core keras-jax keras-torch ladder-onnx own-onnx  # the longest first
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -51,7 +53,9 @@ test-apps: $(VENV)/.dev
 	$(PYTEST) triclip
 
 # One framework per process: TensorFlow imported before triton crashes with CUDA builds of torch.
-$(BACKENDS:%=test-%): test-%: own-% ladder-% meta-%
+$(FRAMEWORKS:%=test-%): test-%: own-% ladder-% meta-%
+
+test-onnx: own-onnx ladder-onnx
 
 $(BACKENDS:%=own-%): own-%: $(VENV)/.dev
 	$(PYTEST) clip_$*
@@ -59,7 +63,7 @@ $(BACKENDS:%=own-%): own-%: $(VENV)/.dev
 $(BACKENDS:%=ladder-%): ladder-%: $(VENV)/.dev
 	$(PYTEST) conformance_tests --backend $*
 
-$(BACKENDS:%=meta-%): meta-%: $(VENV)/.dev
+$(FRAMEWORKS:%=meta-%): meta-%: $(VENV)/.dev
 	$(PYTEST) conformance_tests/meta --backend $*
 
 ## The ladder of clip_tf where Keras runs on another framework than TensorFlow, by hand; a few of its rungs in "test".

@@ -14,14 +14,14 @@ from clip_core.errors import InputError, MissingExtraError
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """A framework that runs the models.
+    """What runs the models.
 
     Attributes:
         name: of the backend and of the extra that installs it.
         package: with its models.
         class_prefix: what the names of their classes begin with.
-        modules: that must be installed; the first one makes the tensors.
-        tensor_class: the class of its tensors in that module.
+        modules: that must be installed; of a framework the first one makes the tensors.
+        tensor_class: the class of its tensors in that module; none where they are NumPy's arrays.
         tensor_type: what ``return_tensors`` calls them.
     """
 
@@ -29,8 +29,13 @@ class Backend:
     package: str
     class_prefix: str
     modules: tuple[str, ...]
-    tensor_class: str
+    tensor_class: str | None
     tensor_type: str
+
+    @property
+    def is_framework(self) -> bool:
+        """Whether it has tensors of its own, and models that can be trained."""
+        return self.tensor_class is not None
 
     def missing_module(self) -> str | None:
         """The first of its modules that is not installed."""
@@ -62,14 +67,26 @@ _TABLE = (
         tensor_class="Array",
         tensor_type="jax",
     ),
+    Backend(
+        name="onnx",
+        package="clip_onnx",
+        class_prefix="",
+        modules=("onnxruntime", "onnx"),
+        tensor_class=None,
+        tensor_type="np",
+    ),
 )
 
 BACKENDS = {backend.name: backend for backend in _TABLE}
 """Every backend by its name, in the order in which they are shown."""
 
-PREFERENCE = ("torch", "flax", "tf")
+FRAMEWORKS = tuple(backend.name for backend in _TABLE if backend.is_framework)
+"""The names of those that can be trained, in the same order."""
+
+PREFERENCE = ("torch", "flax", "tf", "onnx")
 """The order in which they start: torch needs about a third of TensorFlow's time to classify one picture, flax two
-thirds."""
+thirds. ONNX Runtime starts before any, but comes last: where there is a framework, it is used as before, on its GPU if
+there is one."""
 
 
 def installed_backends() -> list[str]:
@@ -87,7 +104,9 @@ def choose_backend(name: str | None) -> str:
     if name is None:
         installed = installed_backends()
         if not installed:
-            raise MissingExtraError("torch (or jax and flax, or tensorflow)", "torch", "running a model")
+            raise MissingExtraError(
+                "torch (or jax and flax, or tensorflow, or onnxruntime and onnx)", "torch", "running a model"
+            )
         return installed[0]
     if name not in BACKENDS:
         raise InputError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}.")

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from clip_core.backends import BACKENDS
+from clip_core.backends import BACKENDS, FRAMEWORKS
 from clip_core.errors import InputError, InputTypeError, MissingExtraError
 
-_BACKEND_OF = {backend.tensor_type: backend for backend in BACKENDS.values()}
+_BACKEND_OF = {BACKENDS[name].tensor_type: BACKENDS[name] for name in FRAMEWORKS}
 TENSOR_TYPES = ("np", *_BACKEND_OF)
 
 

@@ -43,7 +43,9 @@ class Adapter(Protocol):
     A module may also say ``ON_DEVICE = True``: its tensors do not lie in host memory, so that their values are not
     checked, and what means nothing is to be NaN instead of an error. With ``REFUSES_PARTS = True`` `global_loss` is to
     be an error: the backend has no loss over replicas. With ``WITHOUT_CLASSIFIER = True`` it has no image classifier,
-    and that rung is not climbed.
+    and that rung is not climbed. With ``COMPUTES_WIDE = True`` it computes in float32 whatever the dtype of the
+    weights, and the rung of half precision is not climbed. ``WITHOUT`` names functions of this class that it has not,
+    each with the reason: tests that call one are skipped, and say so.
 
     With ``RESNETS = False`` it has no ResNet towers, and the ladder is climbed without them. Who has them has the
     parts ``vision_model.stem``, which takes an image, and ``vision_model.stage``, which takes the number of a stage and

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -193,8 +193,21 @@ each_tower = _chosen_case("The first with a transformer and the first with a Res
 
 @pytest.fixture(scope="session")
 def backend(pytestconfig: pytest.Config) -> Any:
-    """The adapter module."""
-    return load_adapter(pytestconfig.getoption("--backend"))
+    """The adapter module; a test that asks for what it says that it is without is skipped, with the reason."""
+    adapter = load_adapter(pytestconfig.getoption("--backend"))
+    return _Partial(adapter, adapter.WITHOUT) if hasattr(adapter, "WITHOUT") else adapter
+
+
+class _Partial:
+    """An adapter without some of the functions."""
+
+    def __init__(self, adapter: Any, without: Mapping[str, str]) -> None:
+        self._adapter, self._without = adapter, without
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._without:
+            pytest.skip(f"the backend says that it is without {name!r}: {self._without[name]}")
+        return getattr(self._adapter, name)
 
 
 @pytest.fixture(scope="session")

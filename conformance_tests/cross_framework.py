@@ -19,13 +19,13 @@ from pathlib import Path
 import click
 import numpy as np
 
+from clip_core.backends import FRAMEWORKS
 from clip_core.checkpoint.directory import save_checkpoint
-from conformance_tests.adapter import BACKENDS
 from conformance_tests.cases import EMBEDDED, LADDER, Case, checkpoint_case, full_inputs, named_case
 from conformance_tests.jobs import Job, Results, run_jobs
 from conformance_tests.tolerances import TOLERANCES
 
-PAIRS = tuple(combinations(BACKENDS, 2))
+PAIRS = tuple(combinations(FRAMEWORKS, 2))
 ROWS = (
     *("loss", "logits_per_image", "logits_per_text", "text_embeds", "image_embeds"),
     *(f"{tower}_model_output.{field}" for tower in ("text", "vision") for field in
@@ -35,7 +35,7 @@ ROWS = (
 
 def largest_differences(results: dict[str, Results], job: str, row: str) -> dict[tuple[str, str], float]:
     """Per pair of backends, of all fields of a row: absolute for logits and loss, else relative to the field."""
-    names = [name for name in results[BACKENDS[0]][job] if name == row or name.startswith(f"{row}.")]
+    names = [name for name in results[FRAMEWORKS[0]][job] if name == row or name.startswith(f"{row}.")]
     found = {}
     for left, right in PAIRS:
         errors = [0.0]
@@ -104,7 +104,7 @@ def compare(cases: list[Case], directory: Path) -> bool:
     for case in cases:
         save_checkpoint(directory / case.name, case.config, case.weights, architecture="CLIPModel")
     options = {"return_loss": True, "output_hidden_states": True, "output_attentions": True}
-    saved = {(case.name, backend): directory / f"{case.name}-{backend}" for case in cases for backend in BACKENDS}
+    saved = {(case.name, backend): directory / f"{case.name}-{backend}" for case in cases for backend in FRAMEWORKS}
     results = {
         backend: run_jobs(
             "conformance_tests.run_backend",
@@ -120,19 +120,19 @@ def compare(cases: list[Case], directory: Path) -> bool:
                 for case in cases
             ],
         )
-        for backend in BACKENDS
+        for backend in FRAMEWORKS
     }
     reading = [
         Job(name=f"{name} by {backend}", checkpoint=str(path), weights=True) for (name, backend), path in saved.items()
     ]
-    weights = {backend: run_jobs("conformance_tests.run_backend", backend, reading) for backend in BACKENDS}
+    weights = {backend: run_jobs("conformance_tests.run_backend", backend, reading) for backend in FRAMEWORKS}
     if find_spec("transformers"):
         weights["transformers"] = run_jobs("conformance_tests.run_transformers", "torch", reading)
     else:
         print("transformers is not installed: what it loads from these checkpoints is not compared.")
     passed = [report_outputs(results, case.name) for case in cases]
     for case in cases:
-        written = {backend: saved[case.name, backend] for backend in BACKENDS}
+        written = {backend: saved[case.name, backend] for backend in FRAMEWORKS}
         passed.append(report_saved(case.name, written, weights, case))
     return all(passed)
 

@@ -31,6 +31,7 @@ SECTIONS = {
     "clip_tf": (),
     "clip_tf.in_graph": (),
     "clip_flax": (),
+    "clip_onnx": (),
     "weights_convert": (),
     "conformance_tests.adapter": ("Adapter",),
 }

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import click
 
-from clip_core.backends import BACKENDS
+from clip_core.backends import FRAMEWORKS
 from clip_core.checkpoint.locating import EMBEDDED_NAME
 from clip_core.commands import echo
 from triclip.demo_sheet import Scores, draw_sheet, write_sheet
@@ -111,7 +111,7 @@ def draw(picture: Path, samples: Path, answers: Mapping[str, Answer], top: int) 
 
 
 @click.command()
-@click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, help="Only this one; repeatable.")
+@click.option("--backend", "backends", type=click.Choice(FRAMEWORKS), multiple=True, help="Only this one; repeatable.")
 @click.option("--model", default=EMBEDDED_NAME, show_default=True, help="The checkpoint.")
 @click.option("--samples", type=click.Path(exists=True, path_type=Path), default=SAMPLES, help="Pictures, labels.json.")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
@@ -124,7 +124,7 @@ def draw(picture: Path, samples: Path, answers: Mapping[str, Answer], top: int) 
 )
 def main(backends: tuple[str, ...], model: str, samples: Path, top: int, picture: Path) -> None:
     """Classify the sample pictures in every backend, compare and draw the answers."""
-    names = backends or tuple(BACKENDS)
+    names = backends or FRAMEWORKS
     expected = expected_labels(samples)
     with ThreadPoolExecutor() as pool:
         answers = dict(zip(names, pool.map(lambda name: ask(name, model, samples), names), strict=True))

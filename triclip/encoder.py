@@ -37,7 +37,8 @@ def load(
 
     Args:
         name_or_path: a directory, ``"triclip-emoji"`` or a repository name; see `clip_core.resolve_checkpoint`.
-        backend: ``"torch"``, ``"tf"`` or ``"flax"``; the first installed of torch, flax, tf unless given.
+        backend: ``"torch"``, ``"tf"``, ``"flax"`` or ``"onnx"``; the first installed of torch, flax, tf, onnx unless
+            given.
         device: ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"/GPU:0"``; a GPU if there is one unless
             given.
         dtype: of weights and computation: ``"float32"`` unless given, ``"bfloat16"``, ``"float16"``, or ``"auto"``,

@@ -175,7 +175,8 @@ def _to_numpy(candidate: Any, name: str) -> Pixels:
 
 def _framework_of(candidate: object) -> str | None:
     for backend in BACKENDS.values():
-        tensor_class = getattr(sys.modules.get(backend.modules[0]), backend.tensor_class, None)
+        module = sys.modules.get(backend.modules[0])
+        tensor_class = getattr(module, backend.tensor_class, None) if backend.tensor_class else None
         if tensor_class is not None and isinstance(candidate, tensor_class):
             return backend.modules[0]
     return None

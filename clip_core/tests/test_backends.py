@@ -16,10 +16,11 @@ def _hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 @pytest.mark.parametrize(
     ("hidden", "found"),
     [
-        ((), ["torch", "flax", "tf"]),
-        (("torch",), ["flax", "tf"]),
-        (("jax",), ["torch", "tf"]),
-        (("keras",), ["torch", "flax"]),
+        ((), ["torch", "flax", "tf", "onnx"]),
+        (("torch",), ["flax", "tf", "onnx"]),
+        (("jax",), ["torch", "tf", "onnx"]),
+        (("keras", "onnx"), ["torch", "flax"]),
+        (("torch", "jax", "keras"), ["onnx"]),
     ],
 )
 def test_backends_whose_frameworks_are_there(
@@ -30,7 +31,9 @@ def test_backends_whose_frameworks_are_there(
     assert backends.choose_backend(None) == found[0]
 
 
-@pytest.mark.parametrize(("name", "module"), [("torch", "torch"), ("tf", "keras"), ("flax", "flax")])
+@pytest.mark.parametrize(
+    ("name", "module"), [("torch", "torch"), ("tf", "keras"), ("flax", "flax"), ("onnx", "onnxruntime")]
+)
 def test_a_missing_framework_names_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch, name: str, module: str
 ) -> None:
@@ -40,13 +43,13 @@ def test_a_missing_framework_names_the_command_that_installs_it(
 
 
 def test_no_framework_at_all_names_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    _hide(monkeypatch, "torch", "tensorflow", "jax")
+    _hide(monkeypatch, "torch", "tensorflow", "jax", "onnxruntime")
     with pytest.raises(MissingExtraError, match=r"pip install 'triclip\[torch\]'"):
         backends.choose_backend(None)
 
 
 def test_an_unknown_backend_is_refused() -> None:
-    with pytest.raises(InputError, match="expected one of torch, tf, flax, got 'mlx'"):
+    with pytest.raises(InputError, match="expected one of torch, tf, flax, onnx, got 'mlx'"):
         backends.choose_backend("mlx")
 
 
@@ -58,6 +61,6 @@ def test_finding_backends_imports_none() -> None:
     code = (
         "import sys; from clip_core.backends import choose_backend, installed_backends; "
         "assert installed_backends(); choose_backend(None); "
-        "assert not {'torch', 'tensorflow', 'keras', 'jax', 'flax', 'numpy'} & set(sys.modules), sys.modules"
+        "assert not {'torch', 'tensorflow', 'keras', 'jax', 'flax', 'onnxruntime', 'onnx', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from clip_core.backends import BACKENDS
+from clip_core.backends import BACKENDS, FRAMEWORKS
 
 CALL = {"torch": "forward", "tf": "call", "flax": "__call__"}
 
@@ -126,5 +126,5 @@ class Defect:
     caught_by: str
     seed: Callable[[Seeder], None]
     case: str = "base"
-    backends: tuple[str, ...] = tuple(BACKENDS)
+    backends: tuple[str, ...] = FRAMEWORKS
     climbs: bool = True

@@ -21,8 +21,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core.backends import FRAMEWORKS
 from clip_core.checkpoint.directory import save_checkpoint
-from conformance_tests.adapter import BACKENDS
 from conformance_tests.cases import CONFIGS, full_inputs, named_case, pixel_inputs, text_inputs
 from conformance_tests.jobs import Job, Results, run_jobs
 
@@ -136,7 +136,7 @@ def report(backend: str, rows: list[tuple[str, str, str, float]]) -> bool:
 
 
 @click.command()
-@click.option("--backend", "backends", type=click.Choice(BACKENDS), multiple=True, default=BACKENDS)
+@click.option("--backend", "backends", type=click.Choice(FRAMEWORKS), multiple=True, default=FRAMEWORKS)
 def main(backends: tuple[str, ...]) -> None:
     """Compares every backend with transformers' models of the same framework."""
     with tempfile.TemporaryDirectory() as temporary:

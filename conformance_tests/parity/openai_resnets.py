@@ -22,12 +22,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_core.backends import FRAMEWORKS
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig
 from clip_core.published.table import architectures
 from clip_core.weights import weight_specs
-from conformance_tests.adapter import BACKENDS, flat, load_adapter
+from conformance_tests.adapter import flat, load_adapter
 from conformance_tests.cases import full_inputs, random_weights, text_inputs
 from weights_convert import convert
 from weights_convert.formats.openai import OPENAI
@@ -122,7 +123,7 @@ def our_shapes(config: CLIPConfig) -> dict[str, list[int]]:
 @click.argument("names", nargs=-1)
 @click.option("--python", required=True, help="The Python of an environment that has torch.")
 @click.option("--model-py", required=True, type=click.Path(exists=True), help="clip/model.py of openai-clip 1.0.1.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="torch", show_default=True)
+@click.option("--backend", type=click.Choice(FRAMEWORKS), default="torch", show_default=True)
 def main(names: tuple[str, ...], python: str, model_py: str, backend: str) -> None:
     """Compares a backend with OpenAI's code, one model after the other."""
     script, wrong = Path(__file__).with_name("run_openai_model.py"), False

@@ -24,7 +24,7 @@ from typing import Any
 import click
 import numpy as np
 
-from clip_core.backends import BACKENDS
+from clip_core.backends import BACKENDS, FRAMEWORKS
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.published.table import architectures, models
@@ -132,7 +132,7 @@ def compared(folder: Path, backends: tuple[str, ...]) -> Iterator[tuple[str, flo
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--python", required=True, help="The Python of an environment that has open_clip_torch.")
-@click.option("--backend", "backends", multiple=True, type=click.Choice(list(BACKENDS)), default=list(BACKENDS))
+@click.option("--backend", "backends", multiple=True, type=click.Choice(FRAMEWORKS), default=FRAMEWORKS)
 @click.option("--ladder", is_flag=True, help="Climb three rungs of the ladder, too.")
 @click.option("--no-resnets", is_flag=True, help="Leave out ResNet towers.")
 def main(names: tuple[str, ...], python: str, backends: tuple[str, ...], ladder: bool, no_resnets: bool) -> None:

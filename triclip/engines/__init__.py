@@ -81,6 +81,10 @@ def _engine_class(backend: str) -> Any:
         from triclip.engines.tf import TFEngine
 
         return TFEngine
+    if backend == "onnx":
+        from triclip.engines.onnx import ONNXEngine
+
+        return ONNXEngine
     from triclip.engines.flax import FlaxEngine
 
     return FlaxEngine

@@ -24,7 +24,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer]:
-    given = {name: _answer(3.0, 2.5) for name in demo.BACKENDS}
+    given = {name: _answer(3.0, 2.5) for name in demo.FRAMEWORKS}
     monkeypatch.setattr(demo, "ask", lambda backend, model, samples: given[backend])
     monkeypatch.setattr(demo, "expected_labels", lambda samples: EXPECTED)
     monkeypatch.setattr(demo, "draw_sheet", lambda *answers: Image.new("RGB", (3, 5)))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageColor
 
-from clip_core.backends import BACKENDS
+from clip_core.backends import FRAMEWORKS
 from triclip.demo_sheet import BAR_HEIGHT, BAR_LENGTH, COLOURS, TICK, Scores, draw_sheet, write_sheet
 from triclip.tests.conftest import draw_picture
 
@@ -31,7 +31,7 @@ def _pixels(sheet: Image.Image, colour: str) -> int:
 
 
 def test_every_backend_has_a_colour_of_its_own() -> None:
-    assert list(COLOURS) == list(BACKENDS)
+    assert list(COLOURS) == list(FRAMEWORKS)
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 

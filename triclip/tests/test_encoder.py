@@ -211,7 +211,7 @@ def test_it_shows_what_it_is(encoder: triclip.Encoder, checkpoint: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"backend": "mlx"}, InputError, "backend: expected one of torch, tf, flax, got 'mlx'"),
+        ({"backend": "mlx"}, InputError, "backend: expected one of torch, tf, flax, onnx, got 'mlx'"),
         ({"device": "abacus"}, InputError, r"device: expected one that the framework finds here, .*cpu:0.*'abacus'"),
         ({"dtype": "int8"}, InputTypeError, "dtype: expected float32, bfloat16, float16 or auto, got 'int8'"),
         ({"name_or_path": "./gone"}, CheckpointNotFoundError, "no such directory"),

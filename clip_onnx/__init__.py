@@ -1,0 +1,23 @@
+"""CLIP for ONNX Runtime: no framework, for inference only; and CLIP as ONNX files."""
+
+from clip_core.errors import MissingExtraError
+
+try:
+    import onnx  # noqa: F401 - asked for here, where its absence gets a clear error
+    import onnxruntime  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name not in ("onnx", "onnxruntime"):
+        raise
+    raise MissingExtraError(error.name, "onnx", "clip_onnx") from None
+
+from clip_onnx.model import CLIPModel
+from clip_onnx.text import CLIPTextModel, CLIPTextModelWithProjection
+from clip_onnx.vision import CLIPVisionModel, CLIPVisionModelWithProjection
+
+__all__ = [
+    "CLIPModel",
+    "CLIPTextModel",
+    "CLIPTextModelWithProjection",
+    "CLIPVisionModel",
+    "CLIPVisionModelWithProjection",
+]

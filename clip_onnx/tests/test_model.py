@@ -1,0 +1,100 @@
+"""What is ONNX Runtime's own: dtypes of weights, threads, programs that are kept, arrays only."""
+
+import numpy as np
+import pytest
+
+from clip_core.errors import InputTypeError
+from clip_onnx import CLIPModel
+from clip_onnx.programs import thread_count
+from clip_onnx.quantization import LARGEST, quantized
+from clip_onnx.tests import small
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "int8"])
+def test_a_dtype_rounds_the_weights_and_a_file_of_it_holds_the_same_numbers(tmp_path, dtype):
+    exact, model = small.model(), small.model(dtype=dtype)
+    assert model.dtype == dtype
+    rounded = {name: np.asarray(value, np.float32) for name, value in model.named_weights().items()}
+    if dtype == "int8":
+        changed = [name for name, value in exact.named_weights().items() if not np.array_equal(value, rounded[name])]
+        assert "text_model.encoder.layers.0.mlp.fc1.weight" in changed
+        assert not any("norm" in name or "bias" in name for name in changed)
+    else:
+        same = CLIPModel(small.CONFIG, weights=rounded, threads=1)
+        np.testing.assert_array_equal(model.get_image_features(small.pixels()), same.get_image_features(small.pixels()))
+    again = small.model(dtype=dtype, weights=rounded)
+    np.testing.assert_array_equal(model.get_text_features(**small.texts()), again.get_text_features(**small.texts()))
+
+
+def test_int8_is_near_the_exact_model():
+    """Of weights that are not as trained ones: near enough that nothing is another layer's or channel's."""
+    exact, model = small.model(), small.model(dtype="int8")
+    for features in ("get_image_features", "get_text_features"):
+        inputs = {"pixel_values": small.pixels()} if "image" in features else small.texts()
+        left, right = getattr(exact, features)(**inputs), getattr(model, features)(**inputs)
+        cosines = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+        assert cosines.min() > 0.99
+
+
+def test_quantised_weights_cannot_saturate_sums_of_16_bits():
+    weight = np.random.default_rng(0).standard_normal((5, 7)).astype(np.float32)
+    weight[3] = 0
+    integers, step = quantized(weight)
+    assert (integers.shape, integers.dtype, step.shape) == ((7, 5), np.int8, (5,))
+    assert np.abs(integers).max() == LARGEST
+    assert 2 * 255 * LARGEST < 2**15
+    np.testing.assert_allclose(integers.T * step[:, None], weight, atol=float(step.max()) / 2)
+
+
+def test_weights_cannot_be_changed_under_the_programs():
+    value = small.model().named_weights()["text_projection.weight"]
+    with pytest.raises(ValueError, match="read-only"):
+        value[0, 0] = 1
+
+
+def test_what_is_no_array_is_refused_with_what_to_do():
+    with pytest.raises(InputTypeError, match="input_ids: expected a NumPy array, got list.*return_tensors='np'"):
+        small.model().get_text_features([[1, small.END]])
+    with pytest.raises(InputTypeError, match="pixel_values: expected a NumPy array, got NoneType"):
+        small.model()(pixel_values=None, **small.texts())
+
+
+def test_a_dtype_of_another_kind_is_refused():
+    with pytest.raises(InputTypeError, match="dtype: expected float32, bfloat16, float16 or int8, got 'float64'"):
+        small.model(dtype="float64")
+
+
+def test_tokens_behind_the_last_end_are_not_computed():
+    model, ids = small.model(), small.texts()["input_ids"]
+    inputs = []
+    program = model.program(("text", False), lambda graph: model.text_model.fill(graph, True))
+    run = program.run
+    program.run = lambda given, *rest: inputs.append(given) or run(given, *rest)
+    padded = np.concatenate([ids, np.full((2, 4), small.END)], axis=1)
+    np.testing.assert_allclose(model.get_text_features(padded), model.get_text_features(ids), atol=1e-6)
+    assert [given["input_ids"].shape for given in inputs] == [(2, 5), (2, 5)]
+
+
+def test_no_text_and_no_image_give_no_rows():
+    model = small.model()
+    assert model.get_text_features(np.zeros((0, 5), np.int64)).shape == (0, 6)
+    assert model.get_image_features(small.pixels(0)).shape == (0, 6)
+
+
+def test_no_more_programs_are_kept_than_are_worth_it():
+    model = small.model()
+    for patches in range(1, 12):
+        image = np.zeros((1, 3, 7 * patches, 7), np.float32)
+        assert model.get_image_features(image, interpolate_pos_encoding=True).shape == (1, 6)
+    assert len(model._programs) == 8
+
+
+def test_threads_are_as_many_as_somebody_says(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert (thread_count(None), thread_count(2)) == (3, 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0}, raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert thread_count(None) == 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    assert thread_count(None) == 0

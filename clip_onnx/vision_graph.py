@@ -1,0 +1,73 @@
+"""The vision tower, as nodes of an ONNX graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_core.config import CLIPVisionConfig
+from clip_core.interpolation import position_matrix
+from clip_onnx.graph import Graph
+from clip_onnx.layers import Tower, encoder, flat, layer_norm, layout, linear
+
+_TOWER = "vision_model"
+
+
+def vision_inputs(
+    graph: Graph, config: CLIPVisionConfig, size: tuple[int, int] | None = None, batch: str = "batch"
+) -> str:
+    """``pixel_values`` ``[batch, channel, height, width]`` as an input."""
+    height, width = size or (config.image_size, config.image_size)
+    return graph.input("pixel_values", "float32", (batch, config.num_channels, height, width))
+
+
+def resampled_positions(table: NDArray[Any], side: int, rows: int, columns: int) -> NDArray[np.float32]:
+    """Position embeddings ``[token, hidden]`` of a grid of patches, from a square; the first token keeps its own."""
+    if (rows, columns) == (side, side):
+        return np.asarray(table, np.float32)
+    patches = position_matrix(side, rows, columns) @ table[1:].astype(np.float64)
+    return np.concatenate([table[:1], patches.astype(np.float32)])
+
+
+def vision_embeddings(graph: Graph, config: CLIPVisionConfig, pixels: str, rows: int, columns: int) -> str:
+    """Class token and patches plus position embedding, ``[batch, token, hidden]``; the class token is first.
+
+    The class token gets its position here, so that one row is repeated for the batch.
+    """
+    path, hidden = f"{_TOWER}.embeddings", config.hidden_size
+    table = np.asarray(graph.weights[f"{path}.position_embedding.weight"])
+    positions = resampled_positions(table, config.patches_per_side, rows, columns)
+    first = graph.weights[f"{path}.class_embedding"] + positions[0]
+    kernel = graph.weight(f"{path}.patch_embedding.weight")
+    patch = config.patch_size
+    patches = graph.add("Conv", pixels, kernel, strides=[patch, patch], kernel_shape=[patch, patch])
+    patches = graph.add("Reshape", patches, graph.constant([0, hidden, rows * columns], "int64"))
+    patches = graph.add("Transpose", patches, perm=[0, 2, 1])  # [batch, patch, hidden]
+    patches = graph.add("Add", patches, graph.constant(positions[1:], name=f"{path}.positions_of_patches"))
+    batch = graph.add("Shape", pixels, start=0, end=1)
+    shape = graph.add("Concat", batch, graph.constant([1, hidden], "int64"), axis=0)
+    row = graph.constant(first[None, None], name=f"{path}.class_token")
+    return graph.add("Concat", graph.add("Expand", row, shape), patches, axis=1)
+
+
+def vision_tower(
+    graph: Graph, config: CLIPVisionConfig, pixels: str, size: tuple[int, int] | None = None, all_: bool = False
+) -> Tower:
+    """The tower, for images of a height and width, the configuration's; with ``all_`` also what is on the way."""
+    height, width = size or (config.image_size, config.image_size)
+    rows, columns = height // config.patch_size, width // config.patch_size
+    tower, form = Tower(), layout(graph, config, graph.constant([rows * columns + 1], "int64"))
+    x = flat(graph, config, vision_embeddings(graph, config, pixels, rows, columns))
+    x = layer_norm(graph, f"{_TOWER}.pre_layrnorm", x, config.layer_norm_eps)
+    last = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if all_ else None)
+    tower.last_hidden_state = graph.add("Reshape", last, form.hidden)
+    first = graph.add("Gather", tower.last_hidden_state, graph.constant(0, "int64"), axis=1)  # [batch, hidden]
+    tower.pooler_output = layer_norm(graph, f"{_TOWER}.post_layernorm", first, config.layer_norm_eps)
+    return tower
+
+
+def visual_projection(graph: Graph, config: CLIPVisionConfig, pooled: str) -> str:
+    """``[batch, hidden]`` to ``[batch, embed]``."""
+    return linear(graph, "visual_projection", pooled, bias=config.is_resnet)
