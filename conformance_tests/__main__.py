@@ -1,4 +1,4 @@
-"""``python -m conformance_tests --backend torch|tf|flax|onnx [--checkpoint DIR]``: the suite, wherever it is installed."""
+"""``python -m conformance_tests --backend torch|tf|flax|onnx [--checkpoint DIR]``: the suite, where it is installed."""
 
 import sys
 from pathlib import Path
