@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP_FLAGS ?=
 LOCK_FLAGS ?=
+PEERS ?= .venv-peers
+ROWS ?=
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL := 3
 export TOKENIZERS_PARALLELISM := false
@@ -16,7 +18,7 @@ BACKENDS := torch tf flax onnx
 FRAMEWORKS := torch tf flax
 KERAS := jax torch
 
-.PHONY: demo test format check test-core test-convert test-apps test-parity bench checkpoint docs lock clean
+.PHONY: demo test format check test-core test-convert test-apps test-parity bench bench-peers checkpoint docs lock clean
 .PHONY: $(foreach framework,$(KERAS),test-keras-$(framework) keras-$(framework))
 .PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend))
 .PHONY: $(FRAMEWORKS:%=meta-%)
@@ -44,7 +46,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test-core: $(VENV)/.dev
-	$(PYTEST) clip_core pretraining
+	$(PYTEST) clip_core pretraining benchmarks
 
 test-convert: $(VENV)/.dev
 	$(PYTEST) weights_convert
@@ -78,11 +80,13 @@ $(KERAS:%=keras-%): keras-%: $(VENV)/.dev
 test-parity: $(VENV)/.dev
 	$(PYTEST) conformance_tests/tests
 
-bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.import_time
-	$(BIN)/python -m benchmarks.tokenize
-	$(BIN)/python -m benchmarks.forward
-	$(BIN)/python -m benchmarks.convert
+## Measure beside the peers, then write docs/performance.md: make bench, or make bench ROWS="image text"
+bench: $(PEERS)/.made
+	$(PEERS)/bin/python -m benchmarks $(ROWS)
+	$(PEERS)/bin/python -m benchmarks.report
+
+## The environment that "bench" measures in, with every library that it measures: 7 GB.
+bench-peers: $(PEERS)/.made
 
 ## Rebuild the embedded checkpoint from registry packages (an hour and a half).
 checkpoint: $(VENV)/.dev
@@ -111,5 +115,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.pip
 	$(BIN)/pip install -q $(PIP_FLAGS) -c constraints.txt -e '.[all,conformance]' --group dev
 	touch $@ $(VENV)/.frameworks
 
+$(PEERS)/.made: benchmarks/peers.txt pyproject.toml
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/pip install -q $(PIP_FLAGS) -r benchmarks/peers.txt -e '.[convert]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(PEERS) build dist *.egg-info

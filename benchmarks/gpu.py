@@ -25,6 +25,7 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.limits import operations
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
@@ -61,15 +62,6 @@ def in_turns(calls: dict[str, Call], turns: int) -> list[dict[str, float]]:
     """The time of every call in every turn, after two calls that do not count."""
     repetitions = {name: max(1, round(0.05 / min(seconds(call, 1), seconds(call, 3)))) for name, call in calls.items()}
     return [{name: seconds(call, repetitions[name]) for name, call in calls.items()} for _ in range(turns)]
-
-
-def products(config: Any, batch: int) -> float:
-    """Floating-point operations in the products of a tower's blocks and of its patches."""
-    tokens = getattr(config, "max_position_embeddings", 0) or config.patches_per_side**2 + 1
-    width, inner = config.hidden_size, config.intermediate_size
-    block = 2 * tokens * (4 * width * width + 2 * width * inner) + 4 * tokens * tokens * width
-    patch = getattr(config, "patch_size", 0)
-    return float(batch * (config.num_hidden_layers * block + 2 * tokens * 3 * patch * patch * width))
 
 
 def inputs(config: CLIPConfig, what: str, batch: int) -> tuple[str, Any]:
@@ -184,7 +176,7 @@ def measure(framework: str, turns: int, models: Iterable[str], precisions: Itera
                     found = {library: side.array(call()) for library, call in calls.items()}
                     rounds = in_turns(calls, turns)
                     ours = statistics.median(turn["triclip"] for turn in rounds)
-                    rate = products(tower, batch) / ours
+                    rate = operations(tower, batch) / ours
                     line = f"{framework:<6}{name:<10}{precision:<10}{what:<7}{batch:>4}{1e3 * ours:>10.2f} ms"
                     line += f"{batch / ours:>10.0f} /s{rate / 1e12:>8.1f} TFLOP/s{rate / peak:>8.2f}"
                     if "transformers" in calls:
