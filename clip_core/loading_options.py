@@ -36,7 +36,7 @@ WITHOUT_EFFECT: Mapping[str, str] = {
     "code_revision": "no code of a checkpoint is ever run",
     "weights_only": "a pytorch_model.bin is read without executing any of it",
     "resume_download": "a download that was cut short is always continued",
-    "disable_mmap": "files are read, not mapped",
+    "disable_mmap": "weights are read into memory, except by torch, which has it",
     "from_pt": "checkpoints are those of PyTorch in every framework",
     "input_shape": "the weights of a CLIP do not depend on its inputs",
     "_from_auto": "transformers counts its auto classes with it",

@@ -13,13 +13,18 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from clip_core.checkpoint.directory import LazyWeights
+from clip_core.checkpoint.mapping import MappedFiles
+from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
 from clip_core.vocabulary import changes_for
 from clip_core.weights import mismatch_message
 from clip_torch.layers import Attention
+from clip_torch.mapped import MappedWeights
 from clip_torch.vision_resnet import AttentionPooling
 
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
@@ -64,6 +69,16 @@ def in_place_of(held: Tensor, value: Tensor, device: torch.device, dtype: torch.
     if isinstance(held, nn.Parameter):
         return nn.Parameter(value.to(device, dtype))
     return value.to(device, torch.promote_types(dtype, torch.float32) if value.is_floating_point() else value.dtype)
+
+
+class WithoutInitialValues(TorchFunctionMode):
+    """Layers made inside draw no initial weights; on the meta device, too, torch would run Python for each."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def device_of(device_map: Any) -> torch.device:
@@ -120,9 +135,10 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         weights: Weights | None = None,
     ) -> None:
         super().__init__()
+        self.mapped = MappedWeights()
         self.config = self.checked_config(config)
         device, dtype = torch.get_default_device(), torch_dtype(dtype)
-        with torch.device("meta"):  # neither memory nor random numbers for weights that are set next
+        with torch.device("meta"), WithoutInitialValues():  # neither memory nor numbers for weights that are set next
             self.make_layers(self.config)
         for owner, leaf, value in self.initial_values(seed, weights):
             setattr(owner, leaf, in_place_of(getattr(owner, leaf), to_tensor(value), device, dtype))
@@ -136,6 +152,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         *,
         device_map: Any = None,
         attn_implementation: str | None = None,
+        disable_mmap: bool = False,
     ) -> Any:
         """As `PretrainedModel.built`.
 
@@ -144,9 +161,17 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
                 `torch.device`, the number of an accelerator, ``{"": device}``, or ``"auto"``, the accelerator if there
                 is one. torch's default device unless given.
             attn_implementation: as of `set_attn_implementation`.
+            disable_mmap: read all weights into memory. Otherwise those that the model on the CPU can use as they lie in
+                a file on a local disk stay there until it trains (`clip_torch.mapped`).
         """
+        files = MappedFiles()
         with nullcontext() if device_map is None else device_of(device_map):
+            if isinstance(weights, LazyWeights) and torch.get_default_device().type == "cpu" and not disable_mmap:
+                weights, files = weights.mapped(WEIGHT_DTYPES[str(torch_dtype(dtype)).removeprefix("torch.")])
             model = cls(config, dtype=dtype, weights=weights)
+        if files.sources:
+            model.mapped = MappedWeights(files, [*model.parameters(), *model.buffers()])
+            model.mapped.watch(model)
         model.set_attn_implementation(attn_implementation or "sdpa")
         return model.eval()
 
@@ -156,6 +181,12 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         if not isinstance(state_dict, Mapping):
             return state_dict
         return {name: to_array(value) if isinstance(value, Tensor) else value for name, value in state_dict.items()}
+
+    def train(self, mode: bool = True) -> Any:
+        """As of every module; weights that lie in a mapped file get memory of their own first."""
+        if mode:
+            self.mapped.copy()
+        return super().train(mode)
 
     def set_attn_implementation(self, attn_implementation: str) -> None:
         """Chooses how attention is computed; both differ by rounding only.

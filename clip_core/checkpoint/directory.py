@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.files import read_json
+from clip_core.checkpoint.mapping import MappedFiles, mapped
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
 from clip_core.checkpoint.sources import Fingerprints, SourceFile, changed
 from clip_core.checkpoint.switch import JOURNAL, FileSwitch, finish_switch, is_saved_name
-from clip_core.checkpoint.tensors import Tensor
+from clip_core.checkpoint.tensors import DType, Tensor
 from clip_core.checkpoint.torch_file import read_torch_file
 from clip_core.checkpoint.weight_files import (
     ANY_WEIGHTS,
@@ -59,6 +60,11 @@ class LazyWeights(Mapping[str, NDArray[Any]]):
     def layout(self) -> Layout:
         """Dtype and shape of every weight."""
         return {name: (tensor.dtype, tensor.shape) for name, tensor in self._tensors.items()}
+
+    def mapped(self, dtype: DType) -> tuple[LazyWeights, MappedFiles]:
+        """The weights, those of a dtype in mappings of their files where that can be, and these files."""
+        tensors, files = mapped(self._tensors, dtype)
+        return LazyWeights(tensors), files
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._tensors[name].read()

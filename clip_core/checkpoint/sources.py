@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import os
 import threading
 import weakref
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.switch import placed
-from clip_core.checkpoint.tensors import Array, DType, Shape, Tensor
+from clip_core.checkpoint.tensors import Array, DType, Place, Shape, Tensor
 from clip_core.errors import CheckpointError, CheckpointNotFoundError
 from clip_core.regular_files import open_descriptor
 
@@ -56,6 +57,7 @@ class SourceFile:
             raise CheckpointError(f"{path}: cannot be opened: {error.strerror or error}.") from error
         weakref.finalize(self, os.close, self.descriptor)
         self._lock = threading.Lock()
+        self._mapping: NDArray[np.uint8] | None = None
         found = os.fstat(self.descriptor)
         self.size = found.st_size
         self.fingerprint = _fingerprint(found)
@@ -75,11 +77,30 @@ class SourceFile:
         def read() -> Array:
             return self._array(offset, count).view(dtype).reshape(shape)
 
-        return Tensor(dtype, shape, read, fresh=True)
+        return Tensor(dtype, shape, read, fresh=True, place=Place(self, offset))
+
+    def mapped_tensor(self, offset: int, dtype: DType, shape: Shape) -> Tensor:
+        """The tensor whose bytes lie at ``offset``, in a private mapping of the file; see `clip_core.checkpoint.mapping`.
+
+        What is written to it does not reach the file. Every reading gives the same memory, which nothing else has.
+        """
+        if self._mapping is None:
+            self._mapping = np.frombuffer(mmap.mmap(self.descriptor, self.size, access=mmap.ACCESS_COPY), np.uint8)
+        part = self._mapping[offset : offset + math.prod(shape) * dtype.itemsize]
+        return Tensor(dtype, shape, lambda: part.view(dtype).reshape(shape), fresh=True)
+
+    def holds(self, address: int) -> bool:
+        """Whether an address of memory lies in the mapping of the file."""
+        start = 0 if self._mapping is None else self._mapping.ctypes.data
+        return 0 <= address - start < self.size if start else False
+
+    def is_changed(self) -> bool:
+        """Whether the file that was opened has been written to since."""
+        return _fingerprint(os.fstat(self.descriptor)) != self.fingerprint
 
     def check_unchanged(self) -> None:
         """Raises `CheckpointError` if the file that was opened has been written to since."""
-        if _fingerprint(os.fstat(self.descriptor)) != self.fingerprint:
+        if self.is_changed():
             raise changed(self.path)
 
     def _array(self, offset: int, count: int) -> NDArray[np.uint8]:

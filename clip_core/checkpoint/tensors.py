@@ -24,19 +24,29 @@ WEIGHT_DTYPES = {dtype.name: dtype for dtype in (np.dtype("<f8"), np.dtype("<f4"
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where the bytes of a tensor lie: a `clip_core.checkpoint.sources.SourceFile`, and from which byte on."""
+
+    source: Any
+    offset: int
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An array that lies in a file: what it is, and how to read it.
 
     Attributes:
         dtype, shape: of the array.
         read: reads the array; nothing is kept, so the caller decides how long it stays in memory.
-        fresh: whether every reading gives an array of its own, which the caller may keep and write to.
+        fresh: whether reading gives an array that no other tensor has, which the caller may keep and write to.
+        place: where a file has exactly its bytes, if one has.
     """
 
     dtype: DType
     shape: Shape
     read: Callable[[], Array]
     fresh: bool = False
+    place: Place | None = None
 
     @property
     def nbytes(self) -> int:
@@ -54,7 +64,7 @@ class Tensor:
         """With another shape of the same size."""
         if shape == self.shape:
             return self
-        return Tensor(self.dtype, shape, lambda: self.read().reshape(shape), self.fresh)
+        return Tensor(self.dtype, shape, lambda: self.read().reshape(shape), self.fresh, self.place)
 
     def part(self, index: int, count: int) -> Tensor:
         """One of ``count`` equal parts along the first axis."""

@@ -37,6 +37,7 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
         "group",
     ): "the processes of a loss; a strategy of TensorFlow and a mesh of JAX have others",
     ("clip_torch", "keyword", "device_map"): "a torch model lies on one device; the others' frameworks place arrays",
+    ("clip_torch", "keyword", "disable_mmap"): "only torch keeps weights as they lie in a file",
     ("clip_torch", "keyword", "attn_implementation"): "only torch has a fused attention beside its own",
     ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
     ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
@@ -76,6 +77,8 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "weights.CLIPPreTrainedModel.disable_input_require_grads": "as enable_input_require_grads",
     "weights.CLIPPreTrainedModel.as_arrays": "state dicts are torch's; arrays are taken by all",
     "weights.CLIPPreTrainedModel.set_attn_implementation": "only torch has a fused attention beside its own",
+    "weights.WithoutInitialValues": "Keras and NNX are told an initializer",
+    "weights.CLIPPreTrainedModel.train": "only torch keeps weights as they lie in a file",
     "weights.device_of": "device_map is a keyword of torch",
     "weights.CLIPPreTrainedModel.parameter": "only torch's can lie on the meta device",
 }

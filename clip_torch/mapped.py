@@ -1,0 +1,87 @@
+"""Models whose weights lie in mapped files, as long as they only compute.
+
+Loading then copies nothing. A private mapping is not safe to train in: where somebody cuts the file short, the kernel
+drops what was written to the memory. So weights are copied into memory of their own before the first call that
+gradients could go through, before ``train()``, and before a ``state_dict()`` is handed out; and every other call
+asks first whether the file is still the one that was loaded (decision 39).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clip_core.checkpoint.mapping import MappedFiles
+
+
+class MappedWeights:
+    """The weights of a model that lie in mapped files.
+
+    Args:
+        files: these.
+        tensors: parameters and buffers that may lie in them.
+    """
+
+    def __init__(self, files: MappedFiles | None = None, tensors: Iterable[Tensor] = ()) -> None:
+        self.files = MappedFiles() if files is None else files
+        self.tensors = [weakref.ref(tensor) for tensor in tensors]
+
+    def __reduce__(self) -> Any:  # of a copy; its weights lie in memory of its own
+        return MappedWeights, ()
+
+    def watch(self, model: nn.Module) -> None:
+        """Has calls of the model and of its parts, down to embeddings and encoder, and state dicts check or copy."""
+        parts = [model, *model.children()]
+        for module in dict.fromkeys([*parts, *(child for part in parts for child in part.children())]):
+            module.register_forward_pre_hook(self.before_call)
+            module.register_state_dict_pre_hook(self.before_state_dict)
+
+    def before_call(self, module: nn.Module, inputs: Any) -> None:
+        """Checks the files, or copies the weights where gradients are on; compiled code does neither."""
+        if torch.compiler.is_compiling() or not self.files.sources:
+            return
+        if torch.is_grad_enabled():
+            self.copy()
+        else:
+            self.check()
+
+    def before_state_dict(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:
+        """Copies the weights, since whoever gets them may write that file; checks where parameters are asked for."""
+        if keep_vars:
+            self.check()
+        else:
+            self.copy()
+
+    def check(self) -> None:
+        """Raises `CheckpointError` if a file was written to in which weights lie."""
+        try:
+            self.files.check()
+        except OSError:
+            if self.held():
+                raise
+            self.files = MappedFiles()
+
+    def held(self) -> list[Tensor]:
+        """The tensors that lie in a mapping still; not those that were moved, cast or replaced."""
+        there = (reference() for reference in self.tensors)
+        on_host = (tensor for tensor in there if tensor is not None and tensor.device.type == "cpu")
+        return [tensor for tensor in on_host if self.files.holds(tensor.data_ptr())]
+
+    def copy(self) -> None:
+        """Gives every tensor memory of its own.
+
+        Raises:
+            CheckpointError: as `check`; nothing is changed, so the next call raises it, too.
+        """
+        if not self.files.sources:
+            return
+        self.check()
+        copies = [(tensor, tensor.data.clone()) for tensor in self.held()]
+        self.check()
+        for tensor, own in copies:
+            tensor.data = own
+        self.files = MappedFiles()

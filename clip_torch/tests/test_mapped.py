@@ -1,0 +1,138 @@
+"""Models whose weights lie in mapped files."""
+
+import copy
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from clip_core.errors import CheckpointError
+from clip_core.tests.sizes import DISTINCT
+from clip_torch import CLIPModel, CLIPTextModel
+
+IDS = torch.tensor([[5, 7, DISTINCT.text_config.eos_token_id]])
+
+
+@pytest.fixture
+def directory(tmp_path):
+    CLIPModel(DISTINCT, seed=3).save_pretrained(tmp_path)
+    os.utime(tmp_path / "model.safetensors", (0, 0))
+    return tmp_path
+
+
+def of(directory, seed):
+    CLIPModel(DISTINCT, seed=seed).save_pretrained(directory / "other")
+    return directory / "other/model.safetensors"
+
+
+def features(model):
+    with torch.no_grad():
+        return model.get_text_features(IDS)
+
+
+def same(result, expected):
+    """But for the last bit: kernels round differently where memory is aligned differently."""
+    torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
+
+
+def is_mapped(model):
+    return len(model.mapped.held())
+
+
+def test_weights_stay_in_the_file_while_a_model_only_computes(directory):
+    model, expected = CLIPModel.from_pretrained(directory), CLIPModel(DISTINCT, seed=3).eval()
+    assert is_mapped(model) == len(expected.state_dict())
+    same(features(model), features(expected))
+    assert is_mapped(model)
+    assert not is_mapped(CLIPModel.from_pretrained(directory, disable_mmap=True))
+    assert not is_mapped(CLIPModel.from_pretrained(directory, dtype="bfloat16"))
+
+
+@pytest.mark.parametrize(
+    "use", [lambda model: model.get_text_features(IDS), lambda model: model.train(), lambda model: model.state_dict()]
+)
+def test_before_it_trains_or_is_handed_out_they_get_memory_of_their_own(directory, use):
+    model = CLIPModel.from_pretrained(directory)
+    parameters = list(model.parameters())
+    use(model)
+    assert not is_mapped(model)
+    shutil.copyfile(of(directory, 4), directory / "model.safetensors")
+    assert all(new is old for new, old in zip(model.parameters(), parameters, strict=True))
+    same(features(model), features(CLIPModel(DISTINCT, seed=3).eval()))
+
+
+def written_over(directory):
+    shutil.copyfile(of(directory, 4), directory / "model.safetensors")
+
+
+def cut(directory):
+    os.truncate(directory / "model.safetensors", 5000)
+
+
+@pytest.mark.parametrize("change", [written_over, cut])
+@pytest.mark.parametrize(
+    "use",
+    [
+        features,
+        lambda model: model.get_text_features(IDS),
+        lambda model: features(model) if model.text_model.encoder(torch.zeros(1, 3, 24)) else None,
+        lambda model: model.state_dict(),
+        lambda model: model.train(),
+        lambda model: model.save_pretrained("/nowhere"),
+    ],
+)
+def test_a_file_that_is_written_to_in_place_is_an_error_each_time(directory, change, use):
+    model = CLIPModel.from_pretrained(directory)
+    features(model)
+    change(directory)
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"model\.safetensors: written to in place while a model computes"):
+            use(model)
+
+
+def test_a_save_over_the_directory_that_a_model_lies_in_is_whole(directory):
+    model = CLIPModel.from_pretrained(directory)
+    with torch.no_grad():
+        model.logit_scale.add_(1)
+    expected = features(model)
+    model.save_pretrained(directory)
+    again = CLIPModel.from_pretrained(directory)
+    assert torch.equal(again.logit_scale, model.logit_scale)
+    same(features(again), expected)
+    assert torch.equal(features(model), expected)
+
+
+def test_a_model_that_was_moved_away_does_not_mind(directory):
+    model = CLIPModel.from_pretrained(directory).double()
+    written_over(directory)
+    features(model)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_has_its_weights_to_itself(directory, copied):
+    model = copied(CLIPTextModel.from_pretrained(directory))
+    assert not is_mapped(model)
+    cut(directory)
+    with torch.no_grad():
+        model(IDS)
+
+
+def test_a_compiled_model_and_an_exported_one_are_the_same(directory):
+    model = CLIPTextModel.from_pretrained(directory)
+    with torch.no_grad():
+        expected = model(IDS).pooler_output
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        same(compiled(IDS).pooler_output, expected)
+        exported = torch.export.export(model, (IDS,)).module()
+    same(exported(IDS).pooler_output, expected)
+
+
+def test_loading_draws_no_initial_weights_and_imports_no_compiler(directory):
+    code = f"import sys, clip_torch; clip_torch.CLIPModel.from_pretrained({str(directory)!r}); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "clip_torch.mapped" in loaded
+    assert "torch._dynamo" not in loaded
