@@ -38,7 +38,7 @@ class MappedWeights:
         parts = [model, *model.children()]
         for module in dict.fromkeys([*parts, *(child for part in parts for child in part.children())]):
             module.register_forward_pre_hook(self.before_call)
-            module.register_state_dict_pre_hook(self.before_state_dict)
+            module.register_state_dict_pre_hook(self.before_state_dict)  # type: ignore[no-untyped-call]  # torch's
 
     def before_call(self, module: nn.Module, inputs: Any) -> None:
         """Checks the files, or copies the weights where gradients are on; compiled code does neither."""

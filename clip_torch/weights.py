@@ -125,6 +125,7 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         *("Bottleneck", "AttentionPooling"),
     ]
     to_array = staticmethod(to_array)
+    mapped = MappedWeights()
 
     def __init__(
         self,
@@ -135,7 +136,6 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
         weights: Weights | None = None,
     ) -> None:
         super().__init__()
-        self.mapped = MappedWeights()
         self.config = self.checked_config(config)
         device, dtype = torch.get_default_device(), torch_dtype(dtype)
         with torch.device("meta"), WithoutInitialValues():  # neither memory nor numbers for weights that are set next

@@ -95,6 +95,6 @@ class MappedFiles:
             if source.is_changed():
                 raise CheckpointError(
                     f"{source.path}: written to in place while a model computes with it, so its weights are not those "
-                    "that were loaded. Load the model again. To replace a checkpoint in use, write beside it and rename, "
-                    "as save_pretrained does; or load with disable_mmap=True, which reads it into memory."
+                    "that were loaded. Load the model again. To replace a checkpoint in use, write beside it and "
+                    "rename, as save_pretrained does; or load with disable_mmap=True, which reads it into memory."
                 )

@@ -80,7 +80,7 @@ class SourceFile:
         return Tensor(dtype, shape, read, fresh=True, place=Place(self, offset))
 
     def mapped_tensor(self, offset: int, dtype: DType, shape: Shape) -> Tensor:
-        """The tensor whose bytes lie at ``offset``, in a private mapping of the file; see `clip_core.checkpoint.mapping`.
+        """The tensor whose bytes lie at ``offset``, in a private mapping of the file (`clip_core.checkpoint.mapping`).
 
         What is written to it does not reach the file. Every reading gives the same memory, which nothing else has.
         """

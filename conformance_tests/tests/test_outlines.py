@@ -78,6 +78,7 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "weights.CLIPPreTrainedModel.as_arrays": "state dicts are torch's; arrays are taken by all",
     "weights.CLIPPreTrainedModel.set_attn_implementation": "only torch has a fused attention beside its own",
     "weights.WithoutInitialValues": "Keras and NNX are told an initializer",
+    "weights.WithoutInitialValues.__torch_function__": "of it",
     "weights.CLIPPreTrainedModel.train": "only torch keeps weights as they lie in a file",
     "weights.device_of": "device_map is a keyword of torch",
     "weights.CLIPPreTrainedModel.parameter": "only torch's can lie on the meta device",
@@ -172,6 +173,7 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
 
 EXTRA_FILES = {  # file -> reason
     "clip_torch": {
+        "mapped": "only torch keeps weights as they lie in a file",
         "hf": "transformers' classes are torch modules; it has no others any more",
     },
     "clip_tf": {
