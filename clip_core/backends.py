@@ -71,7 +71,7 @@ _TABLE = (
         name="onnx",
         package="clip_onnx",
         class_prefix="",
-        modules=("onnxruntime", "onnx"),
+        modules=("onnxruntime",),
         tensor_class=None,
         tensor_type="np",
     ),
@@ -105,7 +105,7 @@ def choose_backend(name: str | None) -> str:
         installed = installed_backends()
         if not installed:
             raise MissingExtraError(
-                "torch (or jax and flax, or tensorflow, or onnxruntime and onnx)", "torch", "running a model"
+                "torch (or jax and flax, or tensorflow, or onnxruntime)", "torch", "running a model"
             )
         return installed[0]
     if name not in BACKENDS:

@@ -3,10 +3,9 @@
 from clip_core.errors import MissingExtraError
 
 try:
-    import onnx  # noqa: F401 - asked for here, where its absence gets a clear error
-    import onnxruntime  # noqa: F401
+    import onnxruntime  # noqa: F401 - asked for here, where its absence gets a clear error
 except ModuleNotFoundError as error:
-    if error.name not in ("onnx", "onnxruntime"):
+    if error.name != "onnxruntime":
         raise
     raise MissingExtraError(error.name, "onnx", "clip_onnx") from None
 

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 
 from clip_core.checkpoint.files import written_beside
-from clip_onnx.graph import IR_VERSION, OPSET, Graph, tensor_type
+from clip_onnx import protobuf
+from clip_onnx.graph import IR_VERSION, OPSET, Graph
+from clip_onnx.protobuf import Message
 
 LARGEST_FILE = 1_900_000_000
 """Bytes of constants that still go into the file itself: no message of protobuf is larger than 2 GiB."""
@@ -21,38 +22,31 @@ _INSIDE = 1024  # bytes; what is smaller can be a shape, which runtimes want to 
 _ALIGNED = 4096  # bytes; what begins at a page can be mapped
 
 
-def model_proto(
-    graph: Graph, elsewhere: Mapping[str, TensorProto] | None = None, metadata: Mapping[str, str] | None = None
-) -> ModelProto:
+def model_message(
+    graph: Graph,
+    places: Mapping[str, Mapping[str, str]] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Message:
     """The model as ONNX describes it.
 
     Args:
-        elsewhere: by its name, what says where a constant is that does not lie in the model.
+        places: by their names, where the constants are that do not lie in the model.
         metadata: to be written into it.
     """
-    elsewhere = elsewhere or {}
-    constants = [elsewhere.get(name) or _inside(name, array) for name, array in graph.constants.items()]
-    program = helper.make_graph(graph.nodes, "clip", graph.inputs, graph.outputs, constants)
-    opset = helper.make_opsetid("", OPSET)
-    model = helper.make_model(program, opset_imports=[opset], ir_version=IR_VERSION, producer_name="triclip")
-    helper.set_model_props(model, dict(metadata or {}))
-    return model
+    places = places or {}
+    constants = [protobuf.tensor(name, array, places.get(name)) for name, array in graph.constants.items()]
+    program = protobuf.text(2, "clip")
+    for field, messages in ((1, graph.nodes), (5, constants), (11, graph.inputs), (12, graph.outputs)):
+        for message in messages:
+            program += protobuf.part(field, message)
+    opset = [*protobuf.text(1, ""), *protobuf.integer(2, OPSET)]
+    head = [*protobuf.integer(1, IR_VERSION), *protobuf.text(2, "triclip"), *protobuf.part(8, opset)]
+    return [*head, *protobuf.part(7, program), *protobuf.pairs(14, metadata or {})]
 
 
 def large_constants(graph: Graph) -> dict[str, NDArray[Any]]:
     """The constants that can lie outside of the model, in row-major order."""
     return {name: np.ascontiguousarray(array) for name, array in graph.constants.items() if array.nbytes > _INSIDE}
-
-
-def external(name: str, array: NDArray[Any], **where: str) -> TensorProto:
-    """What a model says of a constant that lies elsewhere."""
-    return TensorProto(
-        name=name,
-        dims=array.shape,
-        data_type=tensor_type(array.dtype),
-        data_location=TensorProto.EXTERNAL,
-        external_data=[StringStringEntryProto(key=key, value=value) for key, value in where.items()],
-    )
 
 
 def write_model(
@@ -64,26 +58,25 @@ def write_model(
     that is replaced keeps its own until the moment at which its file is another.
     """
     if sum(array.nbytes for array in graph.constants.values()) <= largest_file:
-        _write(path, model_proto(graph, metadata=metadata))
+        _write(path, model_message(graph, metadata=metadata))
         _remove_data(path)
         return (path,)
     large = large_constants(graph)
     data = path.with_name(f"{path.name}.{_digest(large)}.data")
-    elsewhere = {}
+    places = {}
     with written_beside(data) as temporary, open(temporary, "wb") as file:
         for name, array in large.items():
             file.write(bytes(-file.tell() % _ALIGNED))
-            place = {"location": data.name, "offset": str(file.tell()), "length": str(array.nbytes)}
-            elsewhere[name] = external(name, array, **place)
-            file.write(_content(array))
-    _write(path, model_proto(graph, elsewhere, metadata))
+            places[name] = {"location": data.name, "offset": str(file.tell()), "length": str(array.nbytes)}
+            file.write(protobuf.content(array))
+    _write(path, model_message(graph, places, metadata))
     _remove_data(path, data)
     return (path, data)
 
 
-def _write(path: Path, model: ModelProto) -> None:
-    with written_beside(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+def _write(path: Path, model: Message) -> None:
+    with written_beside(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(model)
 
 
 def _remove_data(path: Path, but: Path | None = None) -> None:
@@ -98,15 +91,5 @@ def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     digest = hashlib.sha256()
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(_content(array))
+        digest.update(protobuf.content(array))
     return digest.hexdigest()[:16]
-
-
-def _content(array: NDArray[Any]) -> Any:
-    """The bytes of an array in row-major order, as they are in files: the least first."""
-    return np.asarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
-
-
-def _inside(name: str, array: NDArray[Any]) -> TensorProto:
-    content = _content(np.ascontiguousarray(array)).tobytes()
-    return TensorProto(name=name, dims=array.shape, data_type=tensor_type(array.dtype), raw_data=content)

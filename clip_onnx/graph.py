@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, NodeProto, TensorProto, ValueInfoProto, helper
+
+from clip_onnx import protobuf
+from clip_onnx.protobuf import TYPES, Message, Size
 
 OPSET = 20
 """The first that has GELU and LayerNormalization; OpenVINO and ONNX Runtime of the last years read it."""
@@ -16,19 +18,6 @@ IR_VERSION = 9
 
 PRECISIONS = ("float32", "float16", "int8")
 """What weights of linear layers are stored as; all are computed in float32, but for products of int8."""
-
-Size = int | str
-"""Of an axis; a name for one that is known only when the graph runs."""
-
-_TYPES: dict[str, int] = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "int64": TensorProto.INT64,
-    "int32": TensorProto.INT32,
-    "int8": TensorProto.INT8,
-    "uint8": TensorProto.UINT8,
-    "bool": TensorProto.BOOL,
-}
 
 
 class Graph:
@@ -45,28 +34,30 @@ class Graph:
     def __init__(self, weights: Mapping[str, NDArray[Any]], precision: str = "float32") -> None:
         self.weights = weights
         self.precision = precision
-        self.nodes: list[NodeProto] = []
+        self.nodes: list[Message] = []
         self.constants: dict[str, NDArray[Any]] = {}
-        self.inputs: list[ValueInfoProto] = []
-        self.outputs: list[ValueInfoProto] = []
+        self.inputs: list[Message] = []
+        self.outputs: list[Message] = []
         self._counts: dict[str, int] = {}
 
-    def add(self, kind: str, *inputs: str, to: str = "", **attributes: Any) -> str:
+    def add(self, kind: str, *inputs: str, called: str = "", **attributes: Any) -> str:
         """The value of a new node; of its outputs the first.
 
         Args:
             kind: the operator.
-            to: what the value is called; made from the operator's name unless given.
+            called: the name of the value; made from the operator's name unless given.
             attributes: of the operator.
         """
-        return self.add_several(kind, *inputs, to=(to or self._name(kind),), **attributes)[0]
+        return self.add_several(kind, *inputs, called=(called or self._name(kind),), **attributes)[0]
 
-    def add_several(self, kind: str, *inputs: str, to: Sequence[str], **attributes: Any) -> Sequence[str]:
+    def add_several(self, kind: str, *inputs: str, called: Sequence[str], **attributes: Any) -> Sequence[str]:
         """The values of a new node with several outputs."""
-        node = NodeProto(op_type=kind, name=to[0], input=inputs, output=to)
-        node.attribute.extend(_attribute(name, value) for name, value in attributes.items())
-        self.nodes.append(node)
-        return to
+        self.nodes.append(protobuf.node(kind, inputs, called, attributes))
+        return called
+
+    def cast(self, value: str, dtype: str) -> str:
+        """The value in another dtype."""
+        return self.add("Cast", value, to=TYPES[dtype])
 
     def named(self, *names: str) -> tuple[str, ...]:
         """Names for values that nobody has yet."""
@@ -86,7 +77,7 @@ class Graph:
         array = self.weights[name]
         if self.precision == "float32" or array.ndim < 2:
             return self.constant(array, name=name)
-        return self.add("Cast", self.narrow_weight(name), to=f"{name}:float32", to_type="float32")
+        return self.cast(self.narrow_weight(name), "float32")
 
     def narrow_weight(self, name: str) -> str:
         """A weight as it is stored in a graph of another precision than float32, or of that."""
@@ -95,25 +86,14 @@ class Graph:
 
     def input(self, name: str, dtype: str, sizes: Sequence[Size]) -> str:
         """An input of the graph."""
-        self.inputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], list(sizes)))
+        self.inputs.append(protobuf.value_info(name, dtype, sizes))
         return name
 
     def output(self, name: str, value: str, sizes: Sequence[Size] | None = None) -> None:
         """Gives out a value of float32; sizes tell readers what to expect."""
-        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes))
-        self.add("Identity", value, to=name)
+        self.outputs.append(protobuf.value_info(name, "float32", sizes))
+        self.add("Identity", value, called=name)
 
     def _name(self, kind: str) -> str:
         self._counts[kind] = count = self._counts.get(kind, -1) + 1
         return f"{kind}_{count}"
-
-
-def _attribute(name: str, value: Any) -> AttributeProto:
-    if name == "to_type":
-        return helper.make_attribute("to", _TYPES[value])
-    return helper.make_attribute(name, value)
-
-
-def tensor_type(dtype: np.dtype[Any]) -> int:
-    """ONNX's number of a dtype."""
-    return _TYPES[dtype.name]

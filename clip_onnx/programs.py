@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime
 from numpy.typing import NDArray
 
-from clip_onnx.files import external, large_constants, model_proto
+from clip_onnx.files import large_constants, model_message
 from clip_onnx.graph import Graph
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -32,9 +32,8 @@ class Program:
         self._kept = large_constants(graph)
         values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in self._kept.values()]
         options.add_external_initializers(list(self._kept), values)
-        model = model_proto(graph, {name: external(name, array, location=name) for name, array in self._kept.items()})
-        providers = ["CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
+        model = b"".join(model_message(graph, {name: {"location": name} for name in self._kept}))
+        self._session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
         self._inputs = {value.name for value in self._session.get_inputs()}
         self._outputs = [value.name for value in self._session.get_outputs()]
 

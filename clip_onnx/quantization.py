@@ -26,8 +26,8 @@ def quantized_linear(graph: Graph, path: str, x: str, bias: bool = True) -> str:
     name = f"{path}.weight"
     integers, step = quantized(graph.weights[name])
     weight = graph.constant(integers, "int8", f"{name}:int8")
-    narrow, scale, zero = graph.add_several("DynamicQuantizeLinear", x, to=graph.named("integers", "scale", "zero"))
-    y = graph.add("Cast", graph.add("MatMulInteger", narrow, weight, zero), to_type="float32")
+    narrow, scale, zero = graph.add_several("DynamicQuantizeLinear", x, called=graph.named("integers", "scale", "zero"))
+    y = graph.cast(graph.add("MatMulInteger", narrow, weight, zero), "float32")
     y = graph.add("Mul", y, graph.add("Mul", scale, graph.constant(step, name=f"{name}:step")))
     return graph.add("Add", y, graph.weight(f"{path}.bias")) if bias else y
 

@@ -28,7 +28,7 @@ def text_embeddings(graph: Graph, config: CLIPTextConfig, ids: str, tokens: str,
     table = graph.narrow_weight(f"{path}.token_embedding.weight")
     embedded = graph.add("Gather", table, _within(graph, ids, config.vocab_size), axis=0)
     if graph.precision != "float32":
-        embedded = graph.add("Cast", embedded, to_type="float32")
+        embedded = graph.cast(embedded, "float32")
     table = graph.weight(f"{path}.position_embedding.weight")
     if positions is None:
         zero = graph.constant([0], "int64")
@@ -84,7 +84,7 @@ def text_projection(graph: Graph, pooled: str) -> str:
 def _end(graph: Graph, config: CLIPTextConfig, ids: str) -> str:
     """Which token is the end of its text, ``[batch, 1]``; of several the first."""
     if config.eos_token_id != LEGACY_EOS_TOKEN_ID:
-        ids = graph.add("Cast", graph.add("Equal", ids, graph.constant(config.eos_token_id, "int64")), to_type="int32")
+        ids = graph.cast(graph.add("Equal", ids, graph.constant(config.eos_token_id, "int64")), "int32")
     return graph.add("ArgMax", ids, axis=1, keepdims=1)
 
 
@@ -122,5 +122,5 @@ def _out_of_range(graph: Graph, values: str, limit: int) -> str:
 
 def _any(graph: Graph, values: str) -> str:
     """Whether one of a row is true, ``[batch, token]`` to ``[batch, 1]``."""
-    number = graph.add("Cast", values, to_type="int32")
-    return graph.add("Cast", graph.add("ReduceMax", number, graph.constant([1], "int64"), keepdims=1), to_type="bool")
+    number = graph.cast(values, "int32")
+    return graph.cast(graph.add("ReduceMax", number, graph.constant([1], "int64"), keepdims=1), "bool")

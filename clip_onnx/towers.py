@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from clip_onnx.graph import Graph, Size
+from clip_onnx.graph import Graph
 from clip_onnx.layers import Tower
+from clip_onnx.protobuf import Size
 
 _STATES, _ATTENTIONS = "hidden_states", "attentions"
 

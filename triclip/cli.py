@@ -23,6 +23,12 @@ def _models() -> click.Command:
     return models
 
 
+def _export() -> click.Command:
+    from triclip.export import export
+
+    return export
+
+
 def _convert() -> click.Command:
     from weights_convert.cli import convert
 
@@ -57,6 +63,7 @@ class Subcommand(NamedTuple):
 _SUBCOMMANDS = {
     "classify": Subcommand(_classify, "Say which of your labels each picture shows."),
     "models": Subcommand(_models, "List the published models that have a name, or describe one."),
+    "export": Subcommand(_export, "Write a checkpoint as an ONNX file."),
     "convert": Subcommand(_convert, "Rewrite a checkpoint in another format, bit for bit."),
     "inspect": Subcommand(_inspect, "Say what a checkpoint is."),
     "diff": Subcommand(_diff, "Compare two checkpoints, weight by weight."),

@@ -24,10 +24,11 @@ from triclip.engines import Engine, Vectors, open_engine
 from triclip.finite import check_results, finished
 from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts
 from triclip.labels import DEFAULT_TEMPLATE, Templates
-from triclip.model_digest import model_digest
 from triclip.text_encoder import TextEncoder
 
-DTYPES = ("float32", "bfloat16", "float16", "auto")
+DTYPES = ("float32", "bfloat16", "float16", "int8", "auto")
+WITH_INT8 = ("onnx",)
+"""The backends that compute in int8."""
 
 
 def load(
@@ -42,7 +43,8 @@ def load(
         device: ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"/GPU:0"``; a GPU if there is one unless
             given.
         dtype: of weights and computation: ``"float32"`` unless given, ``"bfloat16"``, ``"float16"``, or ``"auto"``,
-            which is that of the stored weights. Vectors are float32 in any case.
+            which is that of the stored weights; with the backend onnx also ``"int8"``. There, it is of the weights
+            alone: computation is in float32, but for products of int8. Vectors are float32 in any case.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint is not there or broken.
@@ -53,6 +55,8 @@ def load(
     backend, dtype = choose_backend(backend), "float32" if dtype is None else dtype
     if dtype not in DTYPES:
         raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
+    if dtype == "int8" and backend not in WITH_INT8:
+        raise InputTypeError(f"dtype: int8 is computed by the backend {' and '.join(WITH_INT8)}, got {backend!r}.")
     directory = resolve_checkpoint(name_or_path, part="weights and processor")
     check_native(directory)
     processor = CLIPProcessor.from_directory(directory)
@@ -113,6 +117,8 @@ class Encoder:
 
     def digest(self) -> str:
         """SHA-256 over all that the model's numbers depend on: its weights, as they are held, and its settings."""
+        from triclip.model_digest import model_digest  # the converter comes with it, which takes a while to import
+
         return model_digest(self._engine.model)
 
     def __repr__(self) -> str:

@@ -112,7 +112,7 @@ def test_more_than_a_file_can_hold_lies_beside_it_and_goes_with_it(tmp_path):
 def test_a_file_that_is_not_finished_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "clip.onnx"
     path.write_bytes(b"the old one")
-    monkeypatch.setattr(files, "model_proto", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(files, "model_message", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         small.model().export(path)
     assert (os.listdir(tmp_path), path.read_bytes()) == (["clip.onnx"], b"the old one")

@@ -3,19 +3,16 @@
 import subprocess
 import sys
 
-import pytest
-
 
 def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
-def test_a_missing_package_is_named_with_the_extra(package):
-    done = run(f"import sys; sys.modules[{package!r}] = None; import clip_onnx")
+def test_a_missing_package_is_named_with_the_extra():
+    done = run("import sys; sys.modules['onnxruntime'] = None; import clip_onnx")
     last_line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1
-    assert f"MissingExtraError: clip_onnx needs {package!r}" in last_line
+    assert "MissingExtraError: clip_onnx needs 'onnxruntime'" in last_line
     assert "pip install 'triclip[onnx]'" in last_line
 
 
@@ -23,7 +20,7 @@ def test_no_framework_is_imported():
     done = run(
         "import sys, numpy, clip_onnx; model = clip_onnx.CLIPModel.from_pretrained('triclip-emoji'); "
         "model.get_text_features(numpy.array([[5, 3071]])); "
-        "assert not {'torch', 'tensorflow', 'keras', 'jax', 'flax'} & set(sys.modules)"
+        "assert not {'torch', 'tensorflow', 'keras', 'jax', 'flax', 'onnx'} & set(sys.modules)"
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
