@@ -106,4 +106,4 @@ def tensor(name: str, array: NDArray[Any], place: Mapping[str, str] | None = Non
 def content(array: NDArray[Any]) -> memoryview:
     """The bytes of an array in row-major order, the least of a number first."""
     ordered = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return memoryview(ordered.reshape(-1).view(np.uint8))
+    return ordered.reshape(-1).view(np.uint8).data

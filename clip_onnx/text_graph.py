@@ -59,16 +59,16 @@ def text_tower(
     ids: str,
     mask: str | None = None,
     positions: str | None = None,
-    all_: bool = False,
+    everything: bool = False,
 ) -> Tower:
-    """The tower; with ``all_`` also what is on the way.
+    """The tower; with ``everything`` also what is on the way.
 
     The end of a text is the first ``eos_token_id``; in configurations where that is 2, the first largest id.
     """
     tower, tokens = Tower(), graph.add("Shape", ids, start=1, end=2)
     form = layout(graph, config, tokens, causal_mask(graph, config.max_position_embeddings, tokens, mask))
     x = flat(graph, config, text_embeddings(graph, config, ids, tokens, positions))
-    x = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if all_ else None)
+    x = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if everything else None)
     last = layer_norm(graph, f"{_TOWER}.final_layer_norm", x, config.layer_norm_eps)
     tower.last_hidden_state = graph.add("Reshape", last, form.hidden)
     pooled = graph.add("GatherND", tower.last_hidden_state, _end(graph, config, ids), batch_dims=1)  # [batch, hidden]

@@ -12,7 +12,7 @@ from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_onnx.graph import Graph
 from clip_onnx.inputs import Array, array_input, default
 from clip_onnx.towers import fields_of, give_out
-from clip_onnx.vision_graph import vision_inputs, vision_tower, visual_projection
+from clip_onnx.vision_graph import patch_grid, vision_inputs, vision_tower, visual_projection
 from clip_onnx.weights import CLIPPreTrainedModel
 
 
@@ -82,8 +82,8 @@ class VisionTransformer:
         if self.model.has_projection:
             embed = self.model.config.projection_dim
             graph.output("image_embeds", visual_projection(graph, config, tower.pooler_output), ("batch", embed))
-        patches = (height // config.patch_size) * (width // config.patch_size)
-        give_out(graph, tower, patches if config.is_resnet else patches + 1, config.hidden_size)
+        rows, columns = patch_grid(config, height, width)
+        give_out(graph, tower, rows * columns + (0 if config.is_resnet else 1), config.hidden_size)
 
 
 class CLIPVisionModel(CLIPPreTrainedModel):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from clip_core.config import CLIPVisionConfig
-from clip_core.interpolation import position_matrix
 from clip_onnx.graph import Graph
 from clip_onnx.layers import Tower, encoder, flat, layer_norm, layout, linear
+from clip_onnx.positions import resampled_positions
+from clip_onnx.resnet_graph import resnet_grid, resnet_tower
 
 _TOWER = "vision_model"
 
@@ -23,12 +21,9 @@ def vision_inputs(
     return graph.input("pixel_values", "float32", (batch, config.num_channels, height, width))
 
 
-def resampled_positions(table: NDArray[Any], side: int, rows: int, columns: int) -> NDArray[np.float32]:
-    """Position embeddings ``[token, hidden]`` of a grid of patches, from a square; the first token keeps its own."""
-    if (rows, columns) == (side, side):
-        return np.asarray(table, np.float32)
-    patches = position_matrix(side, rows, columns) @ table[1:].astype(np.float64)
-    return np.concatenate([table[:1], patches.astype(np.float32)])
+def patch_grid(config: CLIPVisionConfig, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the patches of an image, or of what a ResNet leaves of it."""
+    return resnet_grid(height, width) if config.is_resnet else (height // config.patch_size, width // config.patch_size)
 
 
 def vision_embeddings(graph: Graph, config: CLIPVisionConfig, pixels: str, rows: int, columns: int) -> str:
@@ -53,15 +48,17 @@ def vision_embeddings(graph: Graph, config: CLIPVisionConfig, pixels: str, rows:
 
 
 def vision_tower(
-    graph: Graph, config: CLIPVisionConfig, pixels: str, size: tuple[int, int] | None = None, all_: bool = False
+    graph: Graph, config: CLIPVisionConfig, pixels: str, size: tuple[int, int] | None = None, everything: bool = False
 ) -> Tower:
-    """The tower, for images of a height and width, the configuration's; with ``all_`` also what is on the way."""
+    """The tower, for images of a height and width, the configuration's; with ``everything`` also what is on the way."""
     height, width = size or (config.image_size, config.image_size)
-    rows, columns = height // config.patch_size, width // config.patch_size
+    rows, columns = patch_grid(config, height, width)
+    if config.is_resnet:
+        return resnet_tower(graph, config, pixels, (rows, columns), everything)
     tower, form = Tower(), layout(graph, config, graph.constant([rows * columns + 1], "int64"))
     x = flat(graph, config, vision_embeddings(graph, config, pixels, rows, columns))
     x = layer_norm(graph, f"{_TOWER}.pre_layrnorm", x, config.layer_norm_eps)
-    last = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if all_ else None)
+    last = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if everything else None)
     tower.last_hidden_state = graph.add("Reshape", last, form.hidden)
     first = graph.add("Gather", tower.last_hidden_state, graph.constant(0, "int64"), axis=1)  # [batch, hidden]
     tower.pooler_output = layer_norm(graph, f"{_TOWER}.post_layernorm", first, config.layer_norm_eps)

@@ -11,7 +11,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import clip_onnx
-from clip_onnx import layers, text_graph, vision_graph
+from clip_core.resnet import stage_blocks
+from clip_onnx import layers, resnet_graph, text_graph, vision_graph
 from clip_onnx.graph import Graph
 from clip_onnx.layers import Tower
 from clip_onnx.programs import Program
@@ -19,7 +20,6 @@ from conformance_tests.adapter import CLASSES, Arrays, part
 
 WITHOUT_CLASSIFIER = True
 COMPUTES_WIDE = True
-RESNETS = False
 _INFERENCE_ONLY = "ONNX Runtime computes no gradients here"
 WITHOUT = {
     **dict.fromkeys(("gradients", "step", "trained"), _INFERENCE_ONLY),
@@ -64,6 +64,8 @@ def call(model: Any, path: str, *inputs: Any, **named_inputs: Any) -> Any:
     """What a part of the model returns."""
     if path in ("", "text_model", "vision_model", "get_text_features", "get_image_features"):
         return (part(model, path) if path else model)(*inputs, **named_inputs)
+    if path.startswith("vision_model.") and model.vision_model.config.is_resnet:
+        return _call_resnet(_Part(model, path), path.removeprefix("vision_model."), *inputs)
     written = _Part(model, path)
     names = written.outputs(*inputs)
     return names(written.run())
@@ -151,6 +153,33 @@ class _Part:
             return None
         added = np.where(visible, np.float32(0), np.finfo(np.float32).min)
         return self.input("mask", np.asarray(added, np.float32))
+
+
+def _call_resnet(written: _Part, path: str, *inputs: Any) -> Any:
+    """What a part of a ResNet tower returns; a stage is given its number and an image, the pooling what is wanted."""
+    graph, config = written.graph, written.config
+    image = next(value for value in inputs if isinstance(value, np.ndarray))
+    x, asked = written.input("x", image), Tower()
+    steps = path.split(".")
+    whole = f"vision_model.{path}"
+    if path == "stem":
+        y = resnet_graph.stem(graph, x)
+    elif path == "stage":
+        y = resnet_graph.stage(graph, config, inputs[0], x)
+    elif path == "attnpool":
+        y = resnet_graph.attention_pooling(graph, config, x, *image.shape[2:], asked)
+        graph.output("weights", asked.attentions[0])
+    elif len(steps) == 2:
+        number, index = int(steps[0].removeprefix("layer")), int(steps[1])
+        block = stage_blocks(config.stage_depths, config.hidden_size)[number - 1][index]
+        y = resnet_graph.bottleneck(graph, whole, x, block)
+    elif f"{whole}.running_mean" in graph.weights:
+        y = resnet_graph.batch_norm(graph, whole, x)
+    else:
+        y = resnet_graph.convolution(graph, whole, x)
+    graph.output("y", y)
+    outputs = written.run()
+    return (outputs["y"], outputs["weights"] if inputs[1] else None) if path == "attnpool" else outputs["y"]
 
 
 def compiled(model: Any, inputs: Arrays) -> Any:
