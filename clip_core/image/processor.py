@@ -19,6 +19,7 @@ from clip_core.batch import BatchFeature
 from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
 from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
 from clip_core.image.inputs import ChannelDimension, Pixels, errors_naming, flatten_images, infer_layout
+from clip_core.image.many import prepare_all
 from clip_core.image.options import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
@@ -191,11 +192,14 @@ class CLIPImageProcessor(Publishable):
         target = None if data_format is None else ChannelDimension.parse(data_format, "data_format")
         named_images = flatten_images(images)
         array_layout = _layout_of_arrays(named_images, input_data_format)
-        pixel_values = []
-        for name, image in named_images.items():
+
+        def prepare(name: str, place: Pixels | None = None) -> Pixels:
+            image = named_images[name]
+            layout = ChannelDimension.LAST if isinstance(image, Image.Image) else array_layout
             with errors_naming(name):
-                layout = ChannelDimension.LAST if isinstance(image, Image.Image) else array_layout
-                pixel_values.append(transform(image, options, layout, target or layout))
+                return transform(image, options, layout, target or layout, place)
+
+        pixel_values = prepare_all(named_images, prepare, as_batch=return_tensors is not None)
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
     __call__ = preprocess

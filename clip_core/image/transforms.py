@@ -100,6 +100,11 @@ def crop_array(
     return _crop_axis(pixels, width_axis, size["width"], rounding, fill)
 
 
+def crop_starts(size: tuple[int, int], crop: tuple[int, int], rounding: CropRounding) -> tuple[int, int]:
+    """The first row and the first column of the middle; negative where an image is smaller than the crop."""
+    return _crop_start(size[0], crop[0], rounding), _crop_start(size[1], crop[1], rounding)
+
+
 def rescale(pixels: Pixels, factor: float) -> Pixels:
     """`pixels * factor`, multiplied in float64 and rounded once to float32."""
     return (pixels.astype(np.float64) * factor).astype(np.float32)

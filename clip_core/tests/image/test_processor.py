@@ -19,6 +19,7 @@ from clip_core.errors import (
     InputError,
     InputTypeError,
 )
+from clip_core.image.many import are_independent
 from clip_core.image.options import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from clip_core.image.processor import CLIPFeatureExtractor, CLIPImageProcessor
 from clip_core.tests.image.make_image_goldens import golden_names, golden_of, read_goldens
@@ -355,3 +356,41 @@ def test_imports_no_framework() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+class TestManyImages:
+    """In threads, into one array: what each is by itself."""
+
+    def test_each_is_what_it_is_alone(self):
+        images = [synthetic_image("RGB", 30 + 7 * seed, 61 - seed, seed) for seed in range(9)]
+        images[4] = synthetic_image("P", 31, 44, 3)
+        images[6] = synthetic_array(37, 43, 3)
+        processor = CLIPImageProcessor(size=23, crop_size=19)
+        batch = processor(images, return_tensors="np")["pixel_values"]
+        alone = [processor(image)["pixel_values"][0] for image in images]
+        assert batch.dtype == np.float32
+        assert batch.flags["C_CONTIGUOUS"]
+        np.testing.assert_array_equal(batch, alone)
+        np.testing.assert_array_equal(processor(images)["pixel_values"], alone)
+
+    def test_of_two_kinds_are_one_array_of_the_wider(self):
+        images = [synthetic_array(20, 23, 3), synthetic_array(20, 23, 3).astype(np.float64)]
+        processor = CLIPImageProcessor(do_resize=False, do_rescale=False, crop_size=17)
+        batch = processor(images, return_tensors="np", input_data_format="channels_last")["pixel_values"]
+        assert batch.dtype == np.float64
+        np.testing.assert_array_equal(batch[0].astype(np.float32), processor(images[0])["pixel_values"][0])
+
+    def test_the_first_that_is_wrong_is_named(self):
+        images = [synthetic_array(20, 23, 3).astype(np.float32) for _ in range(6)]
+        images[2][0, 0] = images[4][0, 0] = np.nan
+        with pytest.raises(InputError, match=r"images\[2\]"):
+            CLIPImageProcessor(size=9, crop_size=9)(images, return_tensors="np")
+
+    def test_a_picture_that_comes_twice_is_decoded_once(self, tmp_path):
+        """Pillow decodes in place when a picture is first used, which two threads must not do at the same time."""
+        synthetic_image("RGB", 90, 120).save(tmp_path / "picture.png")
+        processor = CLIPImageProcessor(size=23, crop_size=19)
+        with Image.open(tmp_path / "picture.png") as image:
+            assert not are_independent({"a": image, "b": image})
+            batch = processor([image] * 8, return_tensors="np")["pixel_values"]
+        assert (batch == batch[0]).all()

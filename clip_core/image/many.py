@@ -1,0 +1,57 @@
+"""Many images in threads, into one batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from clip_core.image.inputs import Pixels
+
+
+class Prepare(Protocol):
+    """Makes pixel values of the image of a name, in a place if they fit there."""
+
+    def __call__(self, name: str, place: Pixels | None = None) -> Pixels: ...
+
+
+def prepare_all(
+    named_images: Mapping[str, Image.Image | Pixels], prepare: Prepare, *, as_batch: bool
+) -> Pixels | list[Pixels]:
+    """The pixel values of every image, in order; ``as_batch`` as one array, if all have the shape of the first.
+
+    Raises what the first image raises that cannot be prepared.
+    """
+    names = list(named_images)
+    first = prepare(names[0])
+    others = names[1:]
+    batch = np.empty((len(names), *first.shape), first.dtype) if as_batch else None
+    places = [None] * len(others) if batch is None else list(batch[1:])
+    workers = min(len(others), _cores()) if are_independent(named_images) else 1
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
+            prepared = [first, *pool.map(prepare, others, places)]
+    else:
+        prepared = [first, *map(prepare, others, places)]
+    if batch is None or any(
+        pixels is not place for pixels, place in zip(islice(prepared, 1, None), places, strict=True)
+    ):
+        return prepared
+    batch[0] = first
+    return batch
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def are_independent(named_images: Mapping[str, Image.Image | Pixels]) -> bool:
+    """Whether no two are one picture, or pictures of one open file, which decode in place when they are first used."""
+    sources = [id(getattr(image, "fp", None) or image) for image in named_images.values()]
+    return len(set(sources)) == len(sources)
