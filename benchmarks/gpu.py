@@ -26,25 +26,14 @@ import click
 import numpy as np
 
 from benchmarks.limits import operations
+from benchmarks.materials import VIT_L_14
 from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
 
-LARGE = {
-    "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768},
-    "vision_config": {
-        "hidden_size": 1024,
-        "intermediate_size": 4096,
-        "num_attention_heads": 16,
-        "num_hidden_layers": 24,
-        "patch_size": 14,
-        "projection_dim": 768,
-    },
-    "projection_dim": 768,
-}
-MODELS: dict[str, dict[str, Any]] = {"ViT-B/32": {}, "ViT-L/14": LARGE}
+MODELS: dict[str, dict[str, Any]] = {"ViT-B/32": {}, "ViT-L/14": VIT_L_14}
 PRECISIONS = ("float32", "tf32", "bfloat16")
-WORK = (("images", 1), ("images", 256), ("texts", 256))
+WORK = (("images", 1), ("images", 256), ("texts", 1), ("texts", 256))
 SIDE = 8192
 """Of the matrices whose product tells what the card can do."""
 Call = Callable[[], Any]

@@ -42,8 +42,9 @@ class Turns(Protocol):
 class Persistent:
     """A process for each side, which stays while the cases change."""
 
-    def __init__(self, start: Start, stack: ExitStack) -> None:
+    def __init__(self, start: Start, stack: ExitStack, warm_ups: int) -> None:
         self.start = start
+        self.warm_ups = warm_ups
         self.stack = stack
         self.processes: dict[str, Process] = {}
         self.times: dict[str, int] = {}
@@ -51,7 +52,7 @@ class Persistent:
     def prepare(self, side: str, case: Case, save: Path) -> Answer:
         if side not in self.processes:
             self.processes[side] = self.stack.enter_context(self.start(side))
-        answer = self.processes[side].ask(prepare=case, save=str(save))
+        answer = self.processes[side].ask(prepare=case, save=str(save), warm_ups=self.warm_ups)
         self.times[side] = answer.get("times", 1)
         return answer
 
@@ -101,7 +102,7 @@ class Bench:
                 return started(self.python, function, self.folder, cores, row.sides[side].environment)
 
             with ExitStack() as stack:
-                turns = Fresh(start) if row.fresh else Persistent(start, stack)
+                turns = Fresh(start) if row.fresh else Persistent(start, stack, row.warm_ups)
                 for case in row.cases:
                     reason = row.left_out(case, instructions)
                     if reason:
@@ -164,7 +165,8 @@ def print_case(row: str, found: Mapping[str, Any]) -> None:
     print(f"{row}: {settings}; {found['cores']} cores, {rounds}", flush=True)
     for side, known in found["sides"].items():
         if "seconds" in known:
+            apart = f"{known['difference']:9.1e}" if "difference" in known else ""
             numbers = f"{1e3 * known['seconds']:10.1f} ms {known['ratio']:7.3f} {known['cpu_ratio']:7.3f} (CPU)"
-            print(f"  {side:<28}{numbers} {known.get('difference', 0):9.1e}", flush=True)
+            print(f"  {side:<28}{numbers} {apart}", flush=True)
         elif "failed" in known:
             print(f"  {side:<28}  {known['failed'][:200]}", flush=True)

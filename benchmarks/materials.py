@@ -16,8 +16,19 @@ from pathlib import Path
 from typing import Any
 
 CAPTIONS, PICTURES, JPEGS = 5000, 64, 200
-LABELS = 10
 END_OF_TEXT = 49407
+VIT_L_14: dict[str, Any] = {
+    "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "projection_dim": 768},
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_attention_heads": 16,
+        "num_hidden_layers": 24,
+        "patch_size": 14,
+        "projection_dim": 768,
+    },
+    "projection_dim": 768,
+}
 
 
 def material_folder(base: Path) -> Path:
@@ -53,6 +64,16 @@ def _hf(target: Path) -> None:
     weights["text_model.embeddings.token_embedding.weight"] *= 10  # or all texts would have nearly one vector
     save_checkpoint(target, config, weights, architecture="CLIPModel")
     CLIPProcessor(CLIPImageProcessor(), CLIPTokenizer()).save_pretrained(target)
+
+
+def _vit_l_14(target: Path) -> None:
+    """A checkpoint of ViT-L/14's sizes: 1.7 GB."""
+    from clip_core import CLIPConfig
+    from clip_core.checkpoint.directory import save_checkpoint
+    from clip_core.initialization import draw_weights
+
+    config = CLIPConfig(**VIT_L_14)
+    save_checkpoint(target, config, dict(draw_weights(config, seed=0)), architecture="CLIPModel")
 
 
 def _converted(to: str) -> Callable[[Path], None]:
@@ -135,6 +156,7 @@ def _pictures(count: int, width: int, height: int) -> Callable[[Path], None]:
 
 MAKERS: dict[str, Callable[[Path], None]] = {
     "hf": _hf,
+    "vit_l_14": _vit_l_14,
     "open_clip": _converted("open_clip"),
     "keras_hub": _converted("keras-hub"),
     "onnx": _onnx,

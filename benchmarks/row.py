@@ -39,6 +39,7 @@ class Row:
         reference: the side whose results others are compared with; the first one that works unless given.
         within: how much results may differ from those, of a case with the key ``dtype`` by that.
         fresh: whether each measurement is of a process that has imported its library and done nothing else.
+        warm_ups: how many calls come before the rounds.
         cores: how many, one run for each.
         budget: seconds for the rounds of a case, as long as there are at least three.
         needs: by dtype, instructions of which the processor must have one; a case of a dtype that it computes by
@@ -55,6 +56,7 @@ class Row:
     reference: str | None = None
     within: float | Mapping[str, float] = 1e-4
     fresh: bool = False
+    warm_ups: int = 2
     cores: Sequence[int] = (1, 2)
     budget: float = 15
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict)

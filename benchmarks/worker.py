@@ -26,10 +26,11 @@ from typing import Any
 
 from benchmarks.call import Call
 
-WARM_UPS = 2
 SECONDS_OF_A_ROUND = 0.2
 """A round repeats a shorter call until it has lasted so long."""
 MOST_CALLS = 500
+LONG = 1.5
+"""Seconds of a call after which there is no second one to warm up: whatever is compiled has been."""
 
 
 def cpu_seconds() -> float:
@@ -89,6 +90,8 @@ class Worker:
             if number == 0:
                 save(path, self.call, result)
             del result
+            if taken > LONG:
+                break
         if not warm_ups:
             return {"times": 1}
         times = 1 if self.call.before else min(MOST_CALLS, max(1, round(SECONDS_OF_A_ROUND / max(taken, 1e-6))))
@@ -97,7 +100,7 @@ class Worker:
     def answer(self, line: dict[str, Any]) -> dict[str, Any]:
         """What one line asks for."""
         if "prepare" in line:
-            return self.prepare(line["prepare"], line["save"], line.get("warm_ups", WARM_UPS))
+            return self.prepare(line["prepare"], line["save"], line["warm_ups"])
         if self.call is None:
             raise RuntimeError("nothing was prepared")
         if line.get("save"):  # of a process that runs once, whose first call is the measured one

@@ -47,6 +47,7 @@ ROW = Row(
         name: Side(function="process", options={"statement": statement}, environment={"KERAS_BACKEND": "tensorflow"})
         for name, statement in STATEMENTS.items()
     },
+    warm_ups=1,
     cores=(1,),
     budget=60,
 )

@@ -67,7 +67,6 @@ ROW = Row(
     cases=[
         {"lengths": "natural", "batch": 1},
         {"lengths": "natural", "batch": 8},
-        {"lengths": "natural", "batch": 32},
         {"lengths": "all 77", "batch": 8},
     ],
     sides={

@@ -111,6 +111,7 @@ ROW = Row(
     },
     materials=("hf", "captions"),
     within=1e-3,
+    warm_ups=1,
     cores=(2,),
     budget=60,
 )
