@@ -92,10 +92,10 @@ def layer_norm(config: TowerConfig, dtype: Any) -> nnx.LayerNorm:
 
 
 def host_values(tensor: Array | NDArray[Any] | None) -> NDArray[Any] | None:
-    """The values of an array that lies in host memory, outside of any trace; otherwise ``None``."""
+    """The values of an array that lies in host memory, outside of any trace; of anything else ``None``."""
     if tensor is None or isinstance(tensor, np.ndarray):
         return tensor
-    if isinstance(tensor, jax.core.Tracer) or not tensor.is_fully_addressable:
+    if not isinstance(tensor, Array) or isinstance(tensor, jax.core.Tracer) or not tensor.is_fully_addressable:
         return None
     if any(device.platform != "cpu" for device in tensor.devices()):
         return None

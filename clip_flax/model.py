@@ -20,7 +20,7 @@ from clip_core.outputs import CLIPOutput, all_output_types
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.functional import params_of_call
 from clip_flax.layers import default, linear, no_weight, wide
-from clip_flax.text import TextTransformer
+from clip_flax.text import TextTransformer, without_padding
 from clip_flax.vision import vision_tower
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
@@ -58,7 +58,8 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
     ) -> Array:
         """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `FlaxCLIPTextModel`."""
         model, dropout_rng = self.with_params(params), self.dropout_key(train, dropout_rng)
-        output = model.text_model(input_ids, attention_mask, position_ids, False, False, dropout_rng)
+        inputs = without_padding(model.text_model, input_ids, attention_mask, position_ids, dropout_rng)
+        output = model.text_model(*inputs, False, False, dropout_rng)
         return model.text_projection(output.pooler_output)  # [batch, embed]
 
     @across_devices

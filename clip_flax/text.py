@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_core.padding import needed, rounded_up
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
     Encoder,
@@ -141,6 +142,37 @@ class TextTransformer(nnx.Module):
         if position_ids is not None:
             bad = bad | ((position_ids < 0) | (position_ids >= config.max_position_embeddings)).any(axis=-1)
         return jnp.where(bad[:, None], jnp.nan, pooled)  # [batch, hidden]
+
+
+def without_padding(
+    tower: nnx.Module,
+    input_ids: Array,
+    attention_mask: Array | None,
+    position_ids: Array | None,
+    dropout_rng: Array | None = None,
+) -> tuple[Array, Array | None, Array | None]:
+    """The inputs of a text tower, cut to what its pooled output depends on; see `clip_core.padding`.
+
+    They stay as they are where not all values lie in host memory, in a tower that somebody changed, and where attention
+    is dropped out, at random for each key. Since each length is compiled anew, there are few.
+
+    Raises:
+        InputError, InputTypeError: as the tower does, for all columns.
+    """
+    given = input_ids, attention_mask, position_ids
+    ids, mask, _ = seen = tuple(map(host_values, given))
+    if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
+        return given
+    if type(tower) is not TextTransformer or dropout_rng is not None:
+        return given
+    tower.check(*given)
+    length, is_masked = needed(ids, mask, tower.config)
+    length = rounded_up(length, ids.shape[1])
+    return (
+        input_ids[:, :length],
+        attention_mask[:, :length] if attention_mask is not None and is_masked else None,
+        None if position_ids is None else position_ids[:, :length],
+    )
 
 
 class FlaxCLIPTextPreTrainedModel(FlaxCLIPPreTrainedModel):

@@ -66,10 +66,10 @@ def layer_norm(config: TowerConfig, *, name: str) -> keras.layers.LayerNormaliza
 
 
 def host_values(tensor: Tensor | NDArray[np.generic] | None) -> NDArray[np.generic] | None:
-    """The values of an array, or of a tensor that lies in host memory, outside of any graph; otherwise ``None``."""
+    """The values of an array, or of a tensor in host memory outside of any graph; of anything else ``None``."""
     if tensor is None or isinstance(tensor, np.ndarray):
         return tensor
-    return framework.host_values(tensor)
+    return framework.host_values(tensor) if isinstance(tensor, Tensor) else None
 
 
 def dtype_name(tensor: Tensor | NDArray[np.generic]) -> str:

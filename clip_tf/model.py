@@ -19,7 +19,7 @@ from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.objectives import LOGITS
-from clip_tf.text import TextTransformer
+from clip_tf.text import TextTransformer, without_padding
 from clip_tf.vision import vision_tower
 from clip_tf.weights import TFCLIPPreTrainedModel
 
@@ -61,10 +61,11 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
         The last three change nothing, as in transformers' class, which takes them too.
         """
+        ids, mask, positions = without_padding(self.text_model, input_ids, attention_mask, position_ids, training)
         output = self.text_model(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
             output_attentions=False,
             output_hidden_states=False,
             training=training,

@@ -10,6 +10,7 @@ from keras import ops
 from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_core.padding import needed, rounded_up
 from clip_tf.arguments import unpacked
 from clip_tf.frameworks import framework
 from clip_tf.layers import (
@@ -142,6 +143,38 @@ class TextTransformer(keras.layers.Layer):
             odd = (position_ids < 0) | (position_ids >= config.max_position_embeddings)
             bad = bad | ops.any(odd, axis=-1)
         return ops.where(bad[:, None], float("nan"), pooled)  # [batch, hidden]
+
+
+def without_padding(
+    tower: keras.layers.Layer,
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    position_ids: Tensor | None,
+    training: bool = False,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The inputs of a text tower, cut to what its pooled output depends on; see `clip_core.padding`.
+
+    They stay as they are where not all values lie in host memory, in a tower that somebody changed, and where attention
+    is dropped out, at random for each key.
+
+    Raises:
+        InputError, InputTypeError: as the tower does, for all columns.
+    """
+    given = input_ids, attention_mask, position_ids
+    ids, mask, _ = seen = tuple(map(host_values, given))
+    if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
+        return given
+    if type(tower) is not TextTransformer or (training and tower.config.attention_dropout):
+        return given
+    tower.check(*given)
+    length, is_masked = needed(ids, mask, tower.config)
+    if framework.COMPILES_EACH_SHAPE:
+        length = rounded_up(length, ids.shape[1])
+    return (
+        input_ids[:, :length],
+        attention_mask[:, :length] if attention_mask is not None and is_masked else None,
+        None if position_ids is None else position_ids[:, :length],
+    )
 
 
 @keras.saving.register_keras_serializable(package="triclip")

@@ -270,9 +270,11 @@ class CLIPModel(_OverOurs, transformers.CLIPModel):
 
         With transformers 5 they are the ``pooler_output`` of a `BaseModelOutputWithPooling`, as there.
         """
+        if not _FEATURES_ARE_OUTPUTS:
+            return clip_torch.CLIPModel.get_text_features(self, input_ids, attention_mask, position_ids)
         output = _their_output(self.text_model(input_ids, attention_mask, position_ids))
         output.pooler_output = self.text_projection(output.pooler_output)  # [batch, embed]
-        return output if _FEATURES_ARE_OUTPUTS else output.pooler_output
+        return output
 
     def get_image_features(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Any:
         """Projected image embeddings ``[batch, embed]``, not normalised; with transformers 5 as for texts."""

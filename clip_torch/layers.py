@@ -152,13 +152,18 @@ class Attention(nn.Module):
         self.out_proj = linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
         A mask of numbers is added to the scores instead, as in transformers.
         Without ``output_attentions`` torch's fused attention is used, unless `fused_attention` is switched off; both
-        ways differ by rounding only.
+        ways differ by rounding only. ``is_causal`` says that the mask is the causal one and nothing else: a kernel that
+        knows it neither reads the mask nor computes what it hides.
         """
         query = self.split_heads(self.q_proj(hidden_states))
         key = self.split_heads(self.k_proj(hidden_states))
@@ -172,7 +177,13 @@ class Attention(nn.Module):
             context = F.dropout(weights, dropout_rate) @ value  # [batch, head, query, head_dim]
         else:
             context = F.scaled_dot_product_attention(  # [batch, head, query, head_dim]
-                query, key, value, attn_mask=attention_mask, dropout_p=dropout_rate, scale=self.scale
+                query,
+                key,
+                value,
+                attn_mask=None if is_causal else attention_mask,
+                dropout_p=dropout_rate,
+                is_causal=is_causal,
+                scale=self.scale,
             )
         context = context.transpose(1, 2).flatten(2)  # [batch, token, hidden]
         return self.out_proj(context), weights if output_attentions else None
@@ -217,10 +228,15 @@ class EncoderLayer(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, output_attentions: bool = False
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        output_attentions: bool = False,
+        is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
-        attended, weights = self.self_attn(self.layer_norm1(hidden_states), attention_mask, output_attentions)
+        normal = self.layer_norm1(hidden_states)
+        attended, weights = self.self_attn(normal, attention_mask, output_attentions, is_causal)
         hidden_states = hidden_states + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, weights
@@ -251,6 +267,7 @@ class Encoder(nn.Module):
         output_hidden_states: bool | None = None,
         causal_attention_mask: Tensor | None = None,
         return_dict: bool | None = None,
+        is_causal: bool = False,
     ) -> EncoderOutput:
         """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each.
 
@@ -260,6 +277,7 @@ class Encoder(nn.Module):
                 no causal mask by itself.
             output_attentions, output_hidden_states: as the configuration says unless given.
             return_dict: changes nothing: what is returned is a tuple with names.
+            is_causal: the masks together are the causal one and nothing else.
         """
         output_attentions = default(output_attentions, self.config.output_attentions)
         output_hidden_states = default(output_hidden_states, self.config.output_hidden_states)
@@ -267,9 +285,11 @@ class Encoder(nn.Module):
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             if self.gradient_checkpointing and self.training:
-                hidden_states, weights = checkpoint(layer, hidden_states, mask, output_attentions, use_reentrant=False)
+                hidden_states, weights = checkpoint(
+                    layer, hidden_states, mask, output_attentions, is_causal, use_reentrant=False
+                )
             else:
-                hidden_states, weights = layer(hidden_states, mask, output_attentions)
+                hidden_states, weights = layer(hidden_states, mask, output_attentions, is_causal)
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
         return EncoderOutput(

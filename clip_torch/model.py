@@ -18,7 +18,7 @@ from clip_core.checks import check_pair_counts
 from clip_core.config import CLIPConfig
 from clip_core.outputs import CLIPOutput, all_output_types
 from clip_torch.layers import default, linear, wide
-from clip_torch.text import TextTransformer
+from clip_torch.text import TextTransformer, without_padding
 from clip_torch.vision import vision_tower
 from clip_torch.weights import CLIPPreTrainedModel
 
@@ -52,7 +52,8 @@ class CLIPModel(CLIPPreTrainedModel):
         self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
     ) -> Tensor:
         """Projected text embeddings ``[batch, embed]``, not normalised; arguments as of `CLIPTextModel.forward`."""
-        output = self.text_model(input_ids, attention_mask, position_ids, False, False)
+        inputs = without_padding(self.text_model, input_ids, attention_mask, position_ids)
+        output = self.text_model(*inputs, False, False)
         return self.text_projection(output.pooler_output)  # [batch, embed]
 
     def get_image_features(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Tensor:

@@ -11,6 +11,7 @@ from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_v
 from clip_core.config import CLIPTextConfig
 from clip_core.errors import InputError
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_core.padding import needed
 from clip_torch.layers import (
     Encoder,
     default,
@@ -90,6 +91,7 @@ class TextTransformer(nn.Module):
             self.causal_mask(input_ids.shape[1], attention_mask, input_ids.device),
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
+            is_causal=attention_mask is None,
         )
         last_hidden_state = self.final_layer_norm(last_hidden_state)
         pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
@@ -154,6 +156,44 @@ class TextTransformer(nn.Module):
         if position_ids is not None:
             bad = bad | ((position_ids < 0) | (position_ids >= config.max_position_embeddings)).any(dim=-1)
         return torch.where(bad[:, None], torch.nan, pooled)  # [batch, hidden]
+
+
+def without_padding(
+    tower: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The inputs of a text tower, cut to what its pooled output depends on; see `clip_core.padding`.
+
+    They stay as they are where not all values lie in host memory, in a tower that somebody changed or looks into, and
+    where attention is dropped out, at random for each key.
+
+    Raises:
+        InputError, InputTypeError: as the tower does, for all columns.
+    """
+    given = input_ids, attention_mask, position_ids
+    ids, mask, _ = seen = tuple(map(host_values, given))
+    if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
+        return given
+    if type(tower) is not TextTransformer or is_watched(tower) or (tower.training and tower.config.attention_dropout):
+        return given
+    tower.check(*given)
+    length, is_masked = needed(ids, mask, tower.config)
+    return (
+        input_ids[:, :length],
+        attention_mask[:, :length] if attention_mask is not None and is_masked else None,
+        None if position_ids is None else position_ids[:, :length],
+    )
+
+
+def is_watched(tower: nn.Module) -> bool:
+    """Whether a part has hooks, which may want all columns, or is compiled by itself, anew for some lengths."""
+    return any(
+        part._forward_hooks
+        or part._forward_pre_hooks
+        or part._backward_hooks
+        or part._backward_pre_hooks
+        or part._compiled_call_impl
+        for part in tower.modules()
+    )
 
 
 class CLIPTextModel(CLIPPreTrainedModel):

@@ -32,6 +32,7 @@ RUNGS: dict[str, tuple[str, ...]] = {
     "classification": ("towers",),
     "hidden_states": ("towers",),
     "logits": ("towers",),
+    "padding": ("towers",),
     "loss": ("logits",),
     "distributed": ("loss",),
     "gradients": ("loss",),

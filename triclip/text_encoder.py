@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clip_core.checks import check_text_values
 from clip_core.errors import InputError
+from clip_core.padding import needed
 from triclip.engines import Engine, Vectors
 from triclip.finite import finished
 from triclip.inputs import parts
@@ -19,8 +20,7 @@ from triclip.labels import Templates, fill_templates
 class TextEncoder:
     """The text tower of an engine, and the tokenizer that belongs to it.
 
-    A batch is padded to its longest text. That gives what padding to the whole context gives: the tower is causal and
-    the end of a text is what it reads the result from, so nothing behind the end has a part in it.
+    A batch is as long as its longest text; see `clip_core.padding`.
     """
 
     def __init__(self, engine: Engine, tokenizer: Any) -> None:
@@ -57,8 +57,9 @@ class TextEncoder:
         order = np.argsort(-lengths, kind="stable")
         for part in slices:
             rows = order[part]
-            longest = lengths[rows[0]]
-            features = self.engine.text_features(ids[rows, :longest], mask[rows, :longest])
+            length, is_masked = needed(ids[rows], mask[rows], self.config)
+            some = ids[rows, :length], mask[rows, :length] if is_masked else None
+            features = self.engine.text_features(*some)
             yield rows, finished(self.engine, features, normalize, "vectors of texts")
             if advance is not None:
                 advance(len(rows))

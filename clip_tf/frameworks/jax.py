@@ -20,6 +20,8 @@ RETURN_TENSORS = "jax"
 DTYPES = ("float32", "bfloat16", "float16", *(("float64",) if jax.config.jax_enable_x64 else ()))
 """Of weights."""
 COUNTER_DTYPE = "int64" if jax.config.jax_enable_x64 else "int32"
+COMPILES_EACH_SHAPE = True
+"""Of tensors outside of a graph."""
 
 Embedding = keras.layers.Embedding
 

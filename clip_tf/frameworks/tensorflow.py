@@ -16,6 +16,8 @@ RETURN_TENSORS = "tf"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
 COUNTER_DTYPE = "int64"
+COMPILES_EACH_SHAPE = False
+"""Of tensors outside of a graph."""
 
 
 @tf.custom_gradient

@@ -90,6 +90,16 @@ def attentions_reversed(s: Seeder) -> None:
     s.wrap_call(s.layers.Encoder, call)
 
 
+def cut(change: Callable[[int, bool], tuple[int, bool]]) -> Callable[[Seeder], None]:
+    """Another number of columns, or the mask left out, where a text tower is given what its pooled output needs."""
+
+    def seed(s: Seeder) -> None:
+        needed = s.text.needed
+        s.patch.setattr(s.text, "needed", lambda *given: change(*needed(*given)))
+
+    return seed
+
+
 def dropout_in_evaluation(s: Seeder) -> None:
     """Where attentions are not asked for, which in torch is other code."""
 

@@ -40,6 +40,7 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_torch", "keyword", "disable_mmap"): "only torch keeps weights as they lie in a file",
     ("clip_torch", "keyword", "attn_implementation"): "only torch has a fused attention beside its own",
     ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
+    ("clip_torch", "position", "is_causal"): "only torch calls a fused attention, which knows a causal mask",
     ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
     ("clip_torch", "position", "dtype"): "parameters are replaced when loaded; the others' have their dtype already",
 }
@@ -69,6 +70,7 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "vision_resnet.recomputed": "Keras and JAX recompute functions without state",
     "vision_resnet.untracked": "of recomputed",
     "weights.in_place_of": "only torch tells parameters from buffers when they are set",
+    "text.is_watched": "only torch has hooks, and modules that are compiled one by one",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
     "layers.EncoderOutput": "code around transformers' torch models calls the encoder itself",

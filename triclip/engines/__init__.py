@@ -38,7 +38,7 @@ class Engine(Protocol):
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         """The model's ``get_image_features``: ``[image, channel, height, width]`` to ``[image, embed]``."""
 
-    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         """The model's ``get_text_features``: ``[text, token]`` to ``[text, embed]``."""
 
     def unit_length(self, embeds: Vectors) -> Vectors:

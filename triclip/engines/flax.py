@@ -12,12 +12,11 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+from clip_core.padding import rounded_up
 from clip_flax import FlaxCLIPModel
 from clip_flax.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
-
-_BUCKET = 4  # tokens, so that texts of 77 lengths are compiled for 20
 
 
 class FlaxEngine:
@@ -46,12 +45,11 @@ class FlaxEngine:
         with self._on_device():
             return _array(self._image_features(self.model, jnp.asarray(pixel_values)))
 
-    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         with self._on_device():
-            longest = self.model.config.text_config.max_position_embeddings
-            length = min(-(-input_ids.shape[1] // _BUCKET) * _BUCKET, longest)
-            ids, mask = (_widened(array, length) for array in (input_ids, attention_mask))
-            return _array(self._text_features(self.model, ids, mask))
+            length = rounded_up(input_ids.shape[1], self.model.config.text_config.max_position_embeddings)
+            mask = None if attention_mask is None else _widened(attention_mask, length)
+            return _array(self._text_features(self.model, _widened(input_ids, length), mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with self._on_device():

@@ -42,10 +42,10 @@ class TFEngine:
         with self._on_device():
             return _array(self._image_features(tf.constant(pixel_values)))
 
-    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         with self._on_device():
-            ids, mask = (tf.constant(array, tf.int32) for array in (input_ids, attention_mask))
-            return _array(self._text_features(ids, mask))
+            mask = None if attention_mask is None else tf.constant(attention_mask, tf.int32)
+            return _array(self._text_features(tf.constant(input_ids, tf.int32), mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with self._on_device():

@@ -40,9 +40,10 @@ class TorchEngine:
         with torch.inference_mode():
             return _array(self.model.get_image_features(self._tensor(pixel_values)))
 
-    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         with torch.inference_mode():
-            return _array(self.model.get_text_features(self._tensor(input_ids), self._tensor(attention_mask)))
+            mask = None if attention_mask is None else self._tensor(attention_mask)
+            return _array(self.model.get_text_features(self._tensor(input_ids), mask))
 
     def unit_length(self, embeds: Vectors) -> Vectors:
         with torch.inference_mode():
