@@ -34,7 +34,7 @@ class ONNXEngine:
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         return self.model.get_image_features(pixel_values)
 
-    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any]) -> Vectors:
+    def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         return self.model.get_text_features(input_ids, attention_mask)
 
     def unit_length(self, embeds: Vectors) -> Vectors:
