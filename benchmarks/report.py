@@ -50,14 +50,15 @@ def digits(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cell(known: Mapping[str, Any], row: Row) -> str:
-    """A ratio with its time, and memory where that is measured."""
+def cell(known: Mapping[str, Any], row: Row, case: Mapping[str, Any]) -> str:
+    """A ratio with its time, and memory or operations in a second where the row has them."""
     if "failed" in known:
         return "fails"
     if "seconds" not in known:
         return ""
-    memory = f", {known['memory'] / 1e6:.0f} MB" if row.memory else ""
-    return f"**{known['ratio']:.2f}** ({duration(known['seconds'])}{memory})"
+    more = f", {known['memory'] / 1e6:.0f} MB" if row.memory else ""
+    more += f", {digits(row.operations(case) / known['seconds'] / 1e9)} G/s" if row.operations else ""
+    return f"**{known['ratio']:.2f}** ({duration(known['seconds'])}{more})"
 
 
 def table(row: Row, title: str, cases: Sequence[Result]) -> list[str]:
@@ -70,7 +71,7 @@ def table(row: Row, title: str, cases: Sequence[Result]) -> list[str]:
     lines += [f"| {title} | " + " | ".join(settings(row, case) for case in measured) + " |"]
     lines += ["|---" * (1 + len(measured)) + "|"]
     for side in names:
-        cells = [cell(case["sides"].get(side, {}), row) for case in measured]
+        cells = [cell(case["sides"].get(side, {}), row, case["case"]) for case in measured]
         if any(cells):
             lines.append(f"| {side} | {' | '.join(cells)} |")
     return [*lines, ""]
@@ -96,7 +97,7 @@ def differences(found: Result) -> str:
     }
     worst = max(apart.values(), default=0.0)
     sides = [side for side, value in apart.items() if value > worst / 10]
-    return f"Results differ from the first side's by {worst:.1g} at most ({', '.join(sides)})." if worst else ""
+    return f"Results differ from those of the reference by {worst:.1g} at most ({', '.join(sides)})." if worst else ""
 
 
 def head(found: Result) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,7 @@ class Row:
         needs: by dtype, instructions of which the processor must have one; a case of a dtype that it computes by
             converting every number is left out.
         group: the setting of a case that gets a table of its own.
+        operations: how many a call needs at least, of a case; the report then has how many were done in a second.
         memory: whether the report has it: the peak above what was there before a call.
     """
 
@@ -61,6 +62,7 @@ class Row:
     budget: float = 15
     needs: Mapping[str, Sequence[str]] = field(default_factory=dict)
     group: str | None = None
+    operations: Callable[[Case], float] | None = None
     memory: bool = False
     module: str = ""
 

@@ -118,6 +118,16 @@ def limit_read(folder: Path, case: Case) -> Any:
     return read
 
 
+def limit_memory(folder: Path, case: Case) -> Any:
+    """As many bytes copied from memory to memory."""
+    import numpy as np
+
+    source = np.ones((folder / "hf" / "model.safetensors").stat().st_size, np.uint8)
+    target = np.zeros_like(source)
+    target.fill(1)
+    return lambda: np.copyto(target, source)
+
+
 def limit_cp(folder: Path, case: Case) -> Any:
     """The file copied to another one."""
 
@@ -145,6 +155,7 @@ ROW = Row(
         "triclip flax": Side(function="triclip_flax"),
         "triclip onnx": Side(function="triclip_onnx"),
         "limit: the file read into memory": Side(function="limit_read"),
+        "limit: a copy in memory": Side(function="limit_memory"),
         "limit: cp": Side(function="limit_cp"),
     },
     materials=("hf", "open_clip", "keras_hub"),
