@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_onnx.graph import Graph
-from clip_onnx.quantization import quantized_linear
+from clip_onnx.quantization import is_quantized, quantized_linear
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -80,7 +80,7 @@ ACTIVATIONS = {"quick_gelu": quick_gelu, "gelu": gelu, "gelu_pytorch_tanh": gelu
 
 def linear(graph: Graph, path: str, x: str, bias: bool = True) -> str:
     """A dense layer, ``[row, in]`` to ``[row, out]``."""
-    if graph.precision == "int8":
+    if graph.precision == "int8" and is_quantized(path):
         return quantized_linear(graph, path, x, bias)
     weight = graph.weight(f"{path}.weight")
     return graph.add("Gemm", x, weight, *([graph.weight(f"{path}.bias")] if bias else []), transB=1)

@@ -14,10 +14,19 @@ LARGEST = 64
 than ``2 * 255 * 64``: larger weights would saturate there, without a word."""
 
 
+def is_quantized(path: str) -> bool:
+    """Whether a linear layer is in int8 where others are.
+
+    The projections to the shared space are not: what is pooled of a bad text is NaN, and rounding would make a number
+    of it.
+    """
+    return not path.endswith("_projection")
+
+
 def quantized(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """``[out, in]`` in int8 as ``[in, out]``, and the step of each output channel ``[out]``."""
+    """``[out, in]`` of finite numbers in int8 as ``[in, out]``, and the step of each output channel ``[out]``."""
     largest = np.abs(weight).max(axis=1)
-    step = np.where(largest > 0, largest / LARGEST, 1).astype(np.float32)
+    step = np.where(largest == 0, 1, largest / LARGEST).astype(np.float32)
     return np.ascontiguousarray(np.rint(weight / step[:, None]).astype(np.int8).T), step
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
+from clip_core.errors import InputError
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
 from clip_onnx.graph import Graph
 from clip_onnx.inputs import Array, array_input, default
@@ -47,6 +48,8 @@ class VisionTransformer:
         pixels = array_input("pixel_values", pixel_values)
         check_pixel_input(pixels.shape, str(pixels.dtype), self.config, interpolate_pos_encoding)
         check_pixel_values(pixels)
+        if self.model.dtype == "int8" and not np.isfinite(pixels).all():
+            raise InputError("pixel_values: expected finite numbers, which alone can be rounded to int8; got others.")
         return np.ascontiguousarray(pixels, np.float32)
 
     def fields(

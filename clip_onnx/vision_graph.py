@@ -21,6 +21,18 @@ def vision_inputs(
     return graph.input("pixel_values", "float32", (batch, config.num_channels, height, width))
 
 
+def finite_pixels(graph: Graph, pixels: str) -> tuple[str, str]:
+    """Images with zeros for what is NaN or infinite, and which of them have such, ``[batch, 1]``.
+
+    Rounding to int8 makes numbers of these, and would let them into the scale of the whole batch.
+    """
+    odd = graph.add("Or", graph.add("IsNaN", pixels), graph.add("IsInf", pixels))
+    axes = graph.constant([1, 2, 3], "int64")
+    found = graph.add("ReduceMax", graph.cast(odd, "float32"), axes, keepdims=0)
+    is_odd = graph.cast(graph.add("Unsqueeze", found, graph.constant([1], "int64")), "bool")
+    return graph.add("Where", odd, graph.constant(0.0), pixels), is_odd
+
+
 def patch_grid(config: CLIPVisionConfig, height: int, width: int) -> tuple[int, int]:
     """Rows and columns of the patches of an image, or of what a ResNet leaves of it."""
     return resnet_grid(height, width) if config.is_resnet else (height // config.patch_size, width // config.patch_size)
@@ -52,9 +64,22 @@ def vision_tower(
 ) -> Tower:
     """The tower, for images of a height and width, the configuration's; with ``everything`` also what is on the way."""
     height, width = size or (config.image_size, config.image_size)
-    rows, columns = patch_grid(config, height, width)
-    if config.is_resnet:
-        return resnet_tower(graph, config, pixels, (rows, columns), everything)
+    grid = patch_grid(config, height, width)
+    is_odd = ""
+    if graph.precision == "int8":
+        pixels, is_odd = finite_pixels(graph, pixels)
+    write = resnet_tower if config.is_resnet else transformer_tower
+    tower = write(graph, config, pixels, grid, everything)
+    if is_odd:
+        tower.pooler_output = graph.add("Where", is_odd, graph.constant(np.nan), tower.pooler_output)
+    return tower
+
+
+def transformer_tower(
+    graph: Graph, config: CLIPVisionConfig, pixels: str, grid: tuple[int, int], everything: bool = False
+) -> Tower:
+    """The tower, for images of a grid of patches; with ``everything`` also what is on the way."""
+    rows, columns = grid
     tower, form = Tower(), layout(graph, config, graph.constant([rows * columns + 1], "int64"))
     x = flat(graph, config, vision_embeddings(graph, config, pixels, rows, columns))
     x = layer_norm(graph, f"{_TOWER}.pre_layrnorm", x, config.layer_norm_eps)

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, constant
-from clip_core.errors import InputTypeError
+from clip_core.errors import InputError, InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import TORCH
 from clip_core.weights import AXES, WeightSpec
 from clip_onnx.files import write_model
 from clip_onnx.graph import PRECISIONS, Graph
 from clip_onnx.programs import Program
-from clip_onnx.quantization import as_quantized
+from clip_onnx.quantization import as_quantized, is_quantized
 
 DTYPES = ("float32", "bfloat16", "float16", "int8")
+_MAKE_ANOTHER = "Make another model with other weights: Model(config, weights={**model.named_weights(), name: array})."
 _MOST_PROGRAMS = 8
 """As many as are kept: each image size has its own, as has a call that asks for hidden states."""
 
@@ -76,7 +77,21 @@ class CLIPPreTrainedModel(PretrainedModel):
     def held_parameters(self) -> dict[str, Any]:
         return vars(self._held)
 
+    def all_parameters(self) -> dict[str, Any]:
+        held = vars(self._held)
+        return {spec.name: held[spec.name] for spec in self.weight_specs() if spec.is_parameter}
+
     def is_trainable(self, parameter: Any) -> bool:
+        return False
+
+    def input_layers(self) -> list[Any]:
+        raise InputError(f"{type(self).__name__}: its layers are nodes of a graph. {_MAKE_ANOTHER}")
+
+    def _set_gradient_checkpointing(self, value: bool) -> None:
+        raise InputError(f"{type(self).__name__}: it is for inference only. Train with another backend.")
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
         return False
 
     def wide_weights(self) -> Mapping[str, NDArray[np.float32]]:
@@ -177,14 +192,19 @@ def held_value(spec: WeightSpec, value: NDArray[Any], dtype: str) -> NDArray[Any
     In int8 it is in float32 what is left after rounding: linear layers to int8, other tables to float16.
 
     Raises:
-        InputError: float16 cannot hold it.
+        InputError: float16 cannot hold it, or it is NaN or infinite and the dtype int8.
     """
     if spec.kind == "counter":
         return value
     if dtype != "int8":
         return constant(value).cast(WEIGHT_DTYPES[spec.dtype_in(dtype)], spec.name).read()
     wide = np.asarray(value, np.float32)
-    if spec.kind == "linear":
+    if not np.isfinite(wide).all():
+        raise InputError(
+            f"{spec.name}: expected finite numbers, which alone can be computed with in int8; got others. Fetch or "
+            "convert the checkpoint again."
+        )
+    if spec.kind == "linear" and is_quantized(spec.path):
         return as_quantized(wide)
     if wide.ndim < 2:
         return wide

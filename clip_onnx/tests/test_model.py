@@ -1,9 +1,10 @@
 """What is ONNX Runtime's own: dtypes of weights, threads, programs that are kept, arrays only."""
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from clip_core.errors import InputTypeError
+from clip_core.errors import InputError, InputTypeError
 from clip_onnx import CLIPModel
 from clip_onnx.programs import thread_count
 from clip_onnx.quantization import LARGEST, quantized
@@ -34,6 +35,26 @@ def test_int8_is_near_the_exact_model():
         left, right = getattr(exact, features)(**inputs), getattr(model, features)(**inputs)
         cosines = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
         assert cosines.min() > 0.99
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_int8_makes_no_number_of_what_is_none(tmp_path, value):
+    """Of a pixel: an error here, NaN in its own row of a file. Of a weight: an error."""
+    pixels, model = small.pixels(), small.model(dtype="int8")
+    expected = model.get_image_features(pixels)
+    pixels[1, 2, 3, 4] = value
+    with pytest.raises(InputError, match="pixel_values: expected finite numbers, which alone can be rounded"):
+        model.get_image_features(pixels)
+    model.export(tmp_path / "image.onnx", tower="image")
+    session = onnxruntime.InferenceSession(tmp_path / "image.onnx")
+    (found,) = session.run(["image_embeds"], {"pixel_values": pixels})
+    assert np.isnan(found[1]).all()
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines[[0, 2]].min() > 0.99
+    weights = {name: np.array(weight) for name, weight in small.model().named_weights().items()}
+    weights["text_model.encoder.layers.0.mlp.fc1.weight"][3, 2] = value
+    with pytest.raises(InputError, match="layers.0.mlp.fc1.weight: expected finite numbers.*int8"):
+        small.model(dtype="int8", weights=weights)
 
 
 def test_quantised_weights_cannot_saturate_sums_of_16_bits():
@@ -98,3 +119,13 @@ def test_threads_are_as_many_as_somebody_says(monkeypatch):
     assert thread_count(None) == 1
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert thread_count(None) == 0
+
+
+def test_members_of_models_that_train_say_what_is_not_there():
+    model = small.model()
+    assert model.num_parameters() == sum(value.size for value in model.named_weights().values())
+    assert (model.num_parameters(only_trainable=True), model.is_gradient_checkpointing) == (0, False)
+    with pytest.raises(InputError, match="its layers are nodes of a graph. Make another model"):
+        model.resize_token_embeddings(50)
+    with pytest.raises(InputError, match="for inference only. Train with another backend"):
+        model.gradient_checkpointing_enable()
