@@ -30,12 +30,12 @@ def batches_of(case):
 @pytest.mark.parametrize("recomputed", [False, True])
 def test_three_steps(backend, resnet, compare, recomputed):
     """Blocks that are recomputed for their gradients see the batch twice, and count it once."""
-    batches = batches_of(resnet)
+    batches, trained = batches_of(resnet), backend.trained
     largest = max(float(np.abs(value).max()) for value in resnet.oracle.gradients(batches[0], training=True).values())
     model = backend.build("model", resnet.config, resnet.weights)
     if recomputed:
         model.gradient_checkpointing_enable()
-    got = backend.trained(model, batches, STEP / largest)
+    got = trained(model, batches, STEP / largest)
     expected = resnet.oracle.trained(batches, STEP / largest)
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     assert {int(got[name] - resnet.weights[name]) for name in counters} == {3}
