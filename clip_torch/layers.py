@@ -5,7 +5,7 @@ Shapes: batch, token, hidden; head and head_dim inside attention; query and key 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils.checkpoint import checkpoint
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
@@ -23,7 +24,9 @@ TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
 def quick_gelu(x: Tensor) -> Tensor:
     """The sigmoid approximation of GELU that OpenAI's weights were trained with."""
-    return x * torch.sigmoid(1.702 * x)
+    if torch.is_grad_enabled():
+        return x * torch.sigmoid(1.702 * x)
+    return (1.702 * x).sigmoid_().mul_(x)  # the same products in one piece of memory
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -108,6 +111,13 @@ def refuse_meta(name: str, value: Tensor | None, weight: Tensor) -> None:
         )
 
 
+def is_watched(modules: Iterable[nn.Module]) -> bool:
+    """Whether hooks look at what goes through one of the modules, or through all that there are."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    on_all = _has_any_global_hook()  # type: ignore[no-untyped-call]  # torch's own
+    return on_all or any(getattr(module, kind) for module in modules for kind in kinds)
+
+
 def joined_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     """One mask ``[batch or 1, head or 1, query, key]`` of two, in the forms that `Attention` takes.
 
@@ -157,15 +167,17 @@ class Attention(nn.Module):
         attention_mask: Tensor | None = None,
         output_attentions: bool = False,
         is_causal: bool = False,
+        queries: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
         A mask of numbers is added to the scores instead, as in transformers.
         Without ``output_attentions`` torch's fused attention is used, unless `fused_attention` is switched off; both
         ways differ by rounding only. ``is_causal`` says that the mask is the causal one and nothing else: a kernel that
-        knows it neither reads the mask nor computes what it hides.
+        knows it neither reads the mask nor computes what it hides. With ``queries``, only so many of the first tokens
+        ask, and are returned.
         """
-        query = self.split_heads(self.q_proj(hidden_states))
+        query = self.split_heads(self.q_proj(hidden_states[:, :queries]))
         key = self.split_heads(self.k_proj(hidden_states))
         value = self.split_heads(self.v_proj(hidden_states))
         if attention_mask is not None and attention_mask.dtype != torch.bool:
@@ -233,11 +245,12 @@ class EncoderLayer(nn.Module):
         attention_mask: Tensor | None = None,
         output_attentions: bool = False,
         is_causal: bool = False,
+        queries: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
+        """``[batch, token or queries, hidden]`` of ``[batch, token, hidden]``, and the attention if asked for."""
         normal = self.layer_norm1(hidden_states)
-        attended, weights = self.self_attn(normal, attention_mask, output_attentions, is_causal)
-        hidden_states = hidden_states + attended
+        attended, weights = self.self_attn(normal, attention_mask, output_attentions, is_causal, queries)
+        hidden_states = hidden_states[:, :queries] + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, weights
 
@@ -268,6 +281,7 @@ class Encoder(nn.Module):
         causal_attention_mask: Tensor | None = None,
         return_dict: bool | None = None,
         is_causal: bool = False,
+        queries: int | None = None,
     ) -> EncoderOutput:
         """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each.
 
@@ -278,18 +292,21 @@ class Encoder(nn.Module):
             output_attentions, output_hidden_states: as the configuration says unless given.
             return_dict: changes nothing: what is returned is a tuple with names.
             is_causal: the masks together are the causal one and nothing else.
+            queries: how many of the first tokens the last block computes; all unless given.
         """
         output_attentions = default(output_attentions, self.config.output_attentions)
         output_hidden_states = default(output_hidden_states, self.config.output_hidden_states)
         hidden_states, mask = inputs_embeds, joined_masks(attention_mask, causal_attention_mask)
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
+            shorter = queries if layer is self.layers[-1] else None
+            ours = (is_causal, shorter) if isinstance(layer, EncoderLayer) else ()  # a block of others takes three
             if self.gradient_checkpointing and self.training:
                 hidden_states, weights = checkpoint(
-                    layer, hidden_states, mask, output_attentions, is_causal, use_reentrant=False
+                    layer, hidden_states, mask, output_attentions, *ours, use_reentrant=False
                 )
             else:
-                hidden_states, weights = layer(hidden_states, mask, output_attentions, is_causal)
+                hidden_states, weights = layer(hidden_states, mask, output_attentions, *ours)
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
         return EncoderOutput(

@@ -58,7 +58,7 @@ class CLIPModel(CLIPPreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Tensor:
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `CLIPVisionModel.forward`."""
-        output = self.vision_model(pixel_values, False, False, interpolate_pos_encoding)
+        output = self.vision_model(pixel_values, False, False, interpolate_pos_encoding, pooled_only=True)
         return self.visual_projection(output.pooler_output)  # [batch, embed]
 
     def forward(

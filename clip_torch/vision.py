@@ -6,14 +6,42 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_torch.layers import Encoder, default, host_values, layer_norm, linear, refuse_meta, tensor_input
+from clip_torch.layers import (
+    Attention,
+    Encoder,
+    EncoderLayer,
+    default,
+    host_values,
+    is_watched,
+    layer_norm,
+    linear,
+    refuse_meta,
+    tensor_input,
+)
 from clip_torch.positions import resampled_positions
 from clip_torch.vision_resnet import VisionResNet
 from clip_torch.weights import CLIPPreTrainedModel
+
+
+class PatchEmbedding(nn.Conv2d):
+    """A convolution whose stride is its kernel, which is one product of all patches: faster than convolving.
+
+    By type and weights it stays a convolution, for what adapts, prunes or exchanges those.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``[batch, channel, height, width]`` to ``[batch, hidden, row, column]``; pixels that fill no patch are left."""
+        size = self.kernel_size[0]
+        rows, columns = input.shape[2] // size, input.shape[3] // size
+        pixels = input[:, :, : rows * size, : columns * size]
+        patches = pixels.reshape(*pixels.shape[:2], rows, size, columns, size)
+        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # [batch, row, column, channel * size * size]
+        return F.linear(patches, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class VisionEmbeddings(nn.Module):
@@ -26,7 +54,7 @@ class VisionEmbeddings(nn.Module):
         self.num_patches = config.patches_per_side**2
         self.num_positions = tokens = self.num_patches + 1
         self.class_embedding = nn.Parameter(torch.empty(config.hidden_size))
-        self.patch_embedding = nn.Conv2d(
+        self.patch_embedding = PatchEmbedding(
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, padding=0, bias=False
         )
         self.position_embedding = nn.Embedding(tokens, config.hidden_size)
@@ -65,8 +93,12 @@ class VisionTransformer(nn.Module):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = False,
+        pooled_only: bool = False,
     ) -> BaseModelOutputWithPooling:
-        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        """Pixels ``[batch, channel, height, width]`` to the tower's output.
+
+        With ``pooled_only``, ``last_hidden_state`` may be that of the class token alone, ``[batch, 1, hidden]``.
+        """
         pixel_values = tensor_input("pixel_values", pixel_values)
         refuse_meta("pixel_values", pixel_values, self.post_layernorm.weight)
         check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
@@ -76,6 +108,7 @@ class VisionTransformer(nn.Module):
             None,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
+            queries=1 if pooled_only and self.is_untouched() else None,
         )
         return BaseModelOutputWithPooling.of(
             {
@@ -85,6 +118,12 @@ class VisionTransformer(nn.Module):
                 "attentions": attentions,
             }
         )
+
+    def is_untouched(self) -> bool:
+        """Whether nobody sees the last block at work: its modules are ours, and no hook looks at what they are given."""
+        last = self.encoder.layers[-1]
+        ours = type(last) is EncoderLayer and type(last.self_attn) is Attention
+        return ours and not is_watched((self, self.encoder, *last.modules()))
 
     @property
     def pre_layernorm(self) -> nn.LayerNorm:

@@ -1,0 +1,114 @@
+"""What the image tower leaves out or does in one go is what it would be, and is left alone where somebody looks on."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clip_core.config import CLIPConfig
+from clip_torch import CLIPModel
+from clip_torch.layers import quick_gelu
+from clip_torch.vision import PatchEmbedding
+
+VISION = {
+    **{"hidden_size": 40, "intermediate_size": 56, "num_attention_heads": 5, "num_hidden_layers": 3},
+    **{"image_size": 28, "patch_size": 7},
+}
+CONFIG = CLIPConfig(
+    text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
+    vision_config=VISION,
+    projection_dim=18,
+)
+
+
+@pytest.fixture
+def model():
+    return CLIPModel(CONFIG, seed=5).eval()
+
+
+@pytest.fixture
+def pixels():
+    return torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(7))
+
+
+def of_all_tokens(model, pixels):
+    return model.visual_projection(model.vision_model(pixels).pooler_output)
+
+
+def tokens_of_last_mlp(model, pixels):
+    """How many tokens the last block computes for image features, without a hook that would change it."""
+    mlp, seen = model.vision_model.encoder.layers[-1].mlp, []
+    activation = mlp.activation_fn
+    mlp.activation_fn = lambda x: seen.append(x.shape[1]) or activation(x)
+    features = model.get_image_features(pixels)
+    mlp.activation_fn = activation
+    return seen, features
+
+
+def test_features_need_the_class_token_alone(model, pixels):
+    seen, features = tokens_of_last_mlp(model, pixels)
+    assert seen == [1]
+    torch.testing.assert_close(features, of_all_tokens(model, pixels))
+
+
+def test_gradients_are_those_of_all_tokens(model, pixels):
+    model.get_image_features(pixels).square().sum().backward()
+    narrow = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    of_all_tokens(model, pixels).square().sum().backward()
+    for name, gradient in narrow.items():
+        torch.testing.assert_close(gradient, model.get_parameter(name).grad, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "encoder", "encoder.layers.2", "encoder.layers.2.self_attn.q_proj", "encoder.layers.2.mlp.fc1"]
+)
+@pytest.mark.parametrize(
+    "register",
+    ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"],
+)
+def test_who_looks_on_sees_all_tokens(model, pixels, path, register):
+    getattr(model.vision_model.get_submodule(path), register)(lambda *given: None)
+    seen, features = tokens_of_last_mlp(model, pixels)
+    assert seen == [17]
+    torch.testing.assert_close(features, of_all_tokens(model, pixels))
+
+
+def test_a_hook_on_every_module_sees_all_tokens(model, pixels):
+    hook = torch.nn.modules.module.register_module_forward_hook(lambda *given: None)
+    try:
+        assert tokens_of_last_mlp(model, pixels)[0] == [17]
+    finally:
+        hook.remove()
+
+
+def test_a_block_of_others_gets_what_it_always_got(model, pixels):
+    class Whole(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, hidden_states, attention_mask, output_attentions):
+            assert hidden_states.shape == (2, 17, 40)
+            return self.layer(hidden_states, attention_mask, output_attentions)
+
+    layers, expected = model.vision_model.encoder.layers, of_all_tokens(model, pixels)
+    layers[-1] = Whole(layers[-1])
+    torch.testing.assert_close(model.get_image_features(pixels), expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (23, 37)])
+def test_patches_are_a_convolution(height, width):
+    layer = PatchEmbedding(3, 11, 7, stride=7, bias=False)
+    pixels = torch.randn(2, 3, height, width)
+    found = layer(pixels)
+    torch.testing.assert_close(found, F.conv2d(pixels, layer.weight, stride=7))
+    assert found.flatten(2).transpose(1, 2).is_contiguous()
+
+
+def test_quick_gelu_has_the_same_bits_without_gradients():
+    x = torch.linspace(-30, 30, 1001)
+    kept, expected = x.clone(), quick_gelu(x)
+    with torch.no_grad():
+        assert torch.equal(quick_gelu(x), expected)
+    assert torch.equal(x, kept)
+    assert torch.equal(expected, x * torch.sigmoid(1.702 * x))
