@@ -81,7 +81,9 @@ Exit code: 0 all pictures were classified, 1 some could not be read,
 @click.option("--backend", type=click.Choice(list(BACKENDS)), help="Computes with it.  [default: the first installed]")
 @click.option("--device", metavar="NAME", help="Such as cpu, gpu or cuda:1.  [default: a GPU if there is one]")
 @click.option(
-    "--dtype", metavar="TYPE", help="float32, bfloat16, float16, int8 (onnx), or auto: as stored.  [default: float32]"
+    "--dtype",
+    metavar="TYPE",
+    help="float32, bfloat16, float16, int8 (torch, onnx), or auto: as stored.  [default: float32]",
 )
 @click.option(
     "--exif-rotation/--no-exif-rotation",

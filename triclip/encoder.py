@@ -27,7 +27,7 @@ from triclip.labels import DEFAULT_TEMPLATE, Templates
 from triclip.text_encoder import TextEncoder
 
 DTYPES = ("float32", "bfloat16", "float16", "int8", "auto")
-WITH_INT8 = ("onnx",)
+WITH_INT8 = ("torch", "onnx")
 """The backends that compute in int8."""
 
 
@@ -43,8 +43,9 @@ def load(
         device: ``"cpu"``, ``"gpu"`` or ``"cuda"``, ``"cuda:1"``, ``"mps"``, ``"/GPU:0"``; a GPU if there is one unless
             given.
         dtype: of weights and computation: ``"float32"`` unless given, ``"bfloat16"``, ``"float16"``, or ``"auto"``,
-            which is that of the stored weights; with the backend onnx also ``"int8"``. There, it is of the weights
-            alone: computation is in float32, but for products of int8. Vectors are float32 in any case.
+            which is that of the stored weights; with the backends torch, on a CPU, and onnx also ``"int8"``, of the
+            products of the blocks. With onnx, it is of the weights alone: computation is in float32, but for products
+            of int8. Vectors are float32 in any case.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint is not there or broken.
@@ -56,7 +57,10 @@ def load(
     if dtype not in DTYPES:
         raise InputTypeError(f"dtype: expected {', '.join(DTYPES[:-1])} or {DTYPES[-1]}, got {dtype!r}.")
     if dtype == "int8" and backend not in WITH_INT8:
-        raise InputTypeError(f"dtype: int8 is computed by the backend {' and '.join(WITH_INT8)}, got {backend!r}.")
+        raise InputTypeError(
+            f"dtype: int8 is computed by the backends {' and '.join(WITH_INT8)}, got {backend!r}. Name one of them, or "
+            "take bfloat16 where the hardware has it."
+        )
     directory = resolve_checkpoint(name_or_path, part="weights and processor")
     check_native(directory)
     processor = CLIPProcessor.from_directory(directory)

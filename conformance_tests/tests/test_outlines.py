@@ -42,6 +42,8 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
     ("clip_torch", "position", "is_causal"): "only torch calls a fused attention, which knows a causal mask",
     ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
+    ("clip_torch", "position", "queries"): "blocks that leave out what image features do not need; hooks are heeded",
+    ("clip_torch", "position", "pooled_only"): "as queries",
     ("clip_torch", "position", "dtype"): "parameters are replaced when loaded; the others' have their dtype already",
 }
 OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
@@ -71,6 +73,9 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "vision_resnet.untracked": "of recomputed",
     "weights.in_place_of": "only torch tells parameters from buffers when they are set",
     "text.is_watched": "only torch has hooks, and modules that are compiled one by one",
+    "layers.is_watched": "only torch has hooks",
+    "vision.VisionTransformer.is_untouched": "of queries",
+    "vision.PatchEmbedding": "torch's convolution is slower than the product that it is; XLA and TensorFlow see that",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
     "layers.EncoderOutput": "code around transformers' torch models calls the encoder itself",
@@ -177,6 +182,7 @@ EXTRA_FILES = {  # file -> reason
     "clip_torch": {
         "mapped": "only torch keeps weights as they lie in a file",
         "hf": "transformers' classes are torch modules; it has no others any more",
+        "int8": "the others' frameworks have no products of int8 that are faster",
     },
     "clip_tf": {
         "layer_state": "what .keras files keep of layers; the others have no such files",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from clip_core.errors import InputError
 from clip_torch import CLIPModel
+from clip_torch.int8 import Int8Linear, to_int8
 from clip_torch.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
@@ -22,12 +23,24 @@ class TorchEngine:
     def __init__(self, model: CLIPModel, place: torch.device) -> None:
         self.model, self.place = model, place
         self.device = f"{place.type.replace('cuda', 'gpu')}:{place.index or 0}"
-        self.dtype = str(model.dtype).removeprefix("torch.")
+        is_int8 = any(isinstance(module, Int8Linear) for module in model.modules())
+        self.dtype = "int8" if is_int8 else str(model.dtype).removeprefix("torch.")
 
     @classmethod
     def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
+        if dtype == "int8":
+            return cls._open_int8(directory, device)
         place = torch.device(choose_device(device, _devices()).replace("gpu", "cuda"))
         return cls(CLIPModel.from_directory(directory, dtype=dtype).to(place), place)
+
+    @classmethod
+    def _open_int8(cls, directory: Path, device: str | None) -> Self:
+        chosen = "cpu:0" if device is None else choose_device(device, _devices())
+        if chosen != "cpu:0":
+            raise InputError(f"dtype: int8 is computed on a CPU, got device {device!r}. There, say dtype='bfloat16'.")
+        model = CLIPModel.from_directory(directory)
+        to_int8(model)
+        return cls(model, torch.device("cpu"))
 
     @classmethod
     def of(cls, model: Any) -> Self:

@@ -215,7 +215,6 @@ def test_it_shows_what_it_is(encoder: triclip.Encoder, checkpoint: str) -> None:
         ({"backend": "mlx"}, InputError, "backend: expected one of torch, tf, flax, onnx, got 'mlx'"),
         ({"device": "abacus"}, InputError, r"device: expected one that the framework finds here, .*cpu:0.*'abacus'"),
         ({"dtype": "int4"}, InputTypeError, "dtype: expected float32, bfloat16, float16, int8 or auto, got 'int4'"),
-        ({"dtype": "int8", "backend": "torch"}, InputTypeError, "int8 is computed by the backend onnx, got 'torch'"),
         ({"name_or_path": "./gone"}, CheckpointNotFoundError, "no such directory"),
     ],
 )
