@@ -73,6 +73,7 @@ def to_int8(model: nn.Module) -> None:
             try:
                 setattr(model.get_submodule(owner), leaf, Int8Linear(layer))
             except (RuntimeError, AttributeError) as error:  # no engine for this processor, or no such operator
+                reason = str(error).splitlines()[0]
                 raise InputError(
-                    f"dtype: torch {torch.__version__} computes no int8 here: {str(error).splitlines()[0]} Take another dtype."
+                    f"dtype: torch {torch.__version__} computes no int8 here: {reason} Take another dtype."
                 ) from error

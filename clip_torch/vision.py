@@ -35,7 +35,7 @@ class PatchEmbedding(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """``[batch, channel, height, width]`` to ``[batch, hidden, row, column]``; pixels that fill no patch are left."""
+        """``[batch, channel, height, width]`` to ``[batch, hidden, row, column]``; what fills no patch is left."""
         size = self.kernel_size[0]
         rows, columns = input.shape[2] // size, input.shape[3] // size
         pixels = input[:, :, : rows * size, : columns * size]
@@ -120,7 +120,7 @@ class VisionTransformer(nn.Module):
         )
 
     def is_untouched(self) -> bool:
-        """Whether nobody sees the last block at work: its modules are ours, and no hook looks at what they are given."""
+        """Whether nobody sees the last block at work: its modules are ours, and no hook looks on."""
         last = self.encoder.layers[-1]
         ours = type(last) is EncoderLayer and type(last.self_attn) is Attention
         return ours and not is_watched((self, self.encoder, *last.modules()))

@@ -9,13 +9,16 @@ from clip_torch import CLIPModel
 from clip_torch.layers import quick_gelu
 from clip_torch.vision import PatchEmbedding
 
-VISION = {
-    **{"hidden_size": 40, "intermediate_size": 56, "num_attention_heads": 5, "num_hidden_layers": 3},
-    **{"image_size": 28, "patch_size": 7},
-}
 CONFIG = CLIPConfig(
     text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
-    vision_config=VISION,
+    vision_config={
+        "hidden_size": 40,
+        "intermediate_size": 56,
+        "num_attention_heads": 5,
+        "num_hidden_layers": 3,
+        "image_size": 28,
+        "patch_size": 7,
+    },
     projection_dim=18,
 )
 
