@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError, InputTypeError
+from clip_torch.mapped import MappedWeights
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -112,10 +113,13 @@ def refuse_meta(name: str, value: Tensor | None, weight: Tensor) -> None:
 
 
 def is_watched(modules: Iterable[nn.Module]) -> bool:
-    """Whether hooks look at what goes through one of the modules, or through all that there are."""
+    """Whether hooks of others look at what goes through a module, or one is compiled by itself, anew for shapes."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    parts = list(modules)
+    hooks = [hook for part in parts for kind in kinds for hook in getattr(part, kind).values()]
+    of_others = any(not isinstance(getattr(hook, "__self__", None), MappedWeights) for hook in hooks)
     on_all = _has_any_global_hook()  # type: ignore[no-untyped-call]  # torch's own
-    return on_all or any(getattr(module, kind) for module in modules for kind in kinds)
+    return on_all or of_others or any(part._compiled_call_impl is not None for part in parts)
 
 
 def joined_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:

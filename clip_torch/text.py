@@ -16,6 +16,7 @@ from clip_torch.layers import (
     Encoder,
     default,
     host_values,
+    is_watched,
     layer_norm,
     linear,
     optional_input,
@@ -173,7 +174,9 @@ def without_padding(
     ids, mask, _ = seen = tuple(map(host_values, given))
     if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
         return given
-    if type(tower) is not TextTransformer or is_watched(tower) or (tower.training and tower.config.attention_dropout):
+    if type(tower) is not TextTransformer or is_watched(tower.modules()):
+        return given
+    if tower.training and tower.config.attention_dropout:
         return given
     tower.check(*given)
     length, is_masked = needed(ids, mask, tower.config)
@@ -181,18 +184,6 @@ def without_padding(
         input_ids[:, :length],
         attention_mask[:, :length] if attention_mask is not None and is_masked else None,
         None if position_ids is None else position_ids[:, :length],
-    )
-
-
-def is_watched(tower: nn.Module) -> bool:
-    """Whether a part has hooks, which may want all columns, or is compiled by itself, anew for some lengths."""
-    return any(
-        part._forward_hooks
-        or part._forward_pre_hooks
-        or part._backward_hooks
-        or part._backward_pre_hooks
-        or part._compiled_call_impl
-        for part in tower.modules()
     )
 
 

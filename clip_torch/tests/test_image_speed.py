@@ -6,7 +6,8 @@ from torch.nn import functional as F
 
 from clip_core.config import CLIPConfig
 from clip_torch import CLIPModel
-from clip_torch.layers import quick_gelu
+from clip_torch.layers import is_watched, quick_gelu
+from clip_torch.mapped import MappedWeights
 from clip_torch.vision import PatchEmbedding
 
 CONFIG = CLIPConfig(
@@ -53,6 +54,13 @@ def test_features_need_the_class_token_alone(model, pixels):
     torch.testing.assert_close(features, of_all_tokens(model, pixels))
 
 
+def test_what_checks_mapped_weights_does_not_look_on(model, pixels):
+    MappedWeights().watch(model)
+    assert model.vision_model._forward_pre_hooks
+    assert tokens_of_last_mlp(model, pixels)[0] == [1]
+    assert not is_watched(model.text_model.modules())
+
+
 def test_gradients_are_those_of_all_tokens(model, pixels):
     model.get_image_features(pixels).square().sum().backward()
     narrow = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
@@ -97,6 +105,12 @@ def test_a_block_of_others_gets_what_it_always_got(model, pixels):
     layers, expected = model.vision_model.encoder.layers, of_all_tokens(model, pixels)
     layers[-1] = Whole(layers[-1])
     torch.testing.assert_close(model.get_image_features(pixels), expected)
+
+
+def test_a_block_that_is_compiled_by_itself_gets_what_it_always_got(model, pixels):
+    model.vision_model.encoder.layers[-1].compile(backend="eager")
+    with torch.no_grad():
+        assert tokens_of_last_mlp(model, pixels)[0] == [17]
 
 
 @pytest.mark.parametrize(("height", "width"), [(28, 28), (23, 37)])
