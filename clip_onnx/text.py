@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_values
+from clip_core.checks import check_text_input, check_text_values
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
+from clip_core.padding import needed
 from clip_onnx.graph import Graph
 from clip_onnx.inputs import Array, array_input, default, optional_input
 from clip_onnx.text_graph import text_inputs, text_projection, text_tower
@@ -71,11 +72,8 @@ class TextTransformer:
         Tokens behind the last end of a text have no part in them, and are left out.
         """
         inputs = self.checked(ids, mask, positions)
-        ids = inputs["input_ids"]
-        if ids.size:
-            ends = ids if self.config.eos_token_id == LEGACY_EOS_TOKEN_ID else ids == self.config.eos_token_id
-            length = int(ends.argmax(axis=1).max()) + 1
-            inputs = {name: np.ascontiguousarray(value[:, :length]) for name, value in inputs.items()}
+        length, _ = needed(inputs["input_ids"], inputs["attention_mask"], self.config)
+        inputs = {name: np.ascontiguousarray(value[:, :length]) for name, value in inputs.items()}
         program = self.model.program(("text", False), lambda graph: self.fill(graph, True))
         return program.run(inputs, ("text_embeds",))["text_embeds"]
 

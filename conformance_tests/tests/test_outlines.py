@@ -247,3 +247,30 @@ def test_every_backend_has_exactly_these_files():
     for package in PREFIX:
         files = {path.stem for path in (ROOT / package).glob("*.py")}
         assert files == {*FILES, *EXTRA_FILES.get(package, ())}, package
+
+
+def test_models_without_a_framework_are_called_as_torch_is():
+    """Of `clip_onnx`, whose layers are nodes of a graph: the models and the towers inside, their calls and members."""
+    calls = {
+        f"{file}.{name}.{method.name.replace('__call__', 'forward')}": [argument.arg for argument in method.args.args]
+        for file in ("text", "vision", "model")
+        for name, method in _methods(ROOT / "clip_onnx" / f"{file}.py")
+        if method.name == "__call__" or method.name.startswith("get_") or method.name == "logits"
+    }
+    torch = {
+        f"{file}.{name}.{method.name}": [argument.arg for argument in method.args.args if argument.arg != "group"]
+        for file in ("text", "vision", "model")
+        for name, method in _methods(ROOT / "clip_torch" / f"{file}.py")
+    }
+    assert len(calls) == 10
+    assert {name: torch[name] for name in calls} == calls
+
+
+def _methods(path):
+    return [
+        (node.name, method)
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+    ]
