@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from signal import Signals
 from typing import IO, Any
 
 THREAD_SETTINGS = (
@@ -45,6 +46,8 @@ class Process:
             answer: dict[str, Any] = json.loads(found)
             return answer
         code = process.wait()
+        if code < 0:
+            return {"failed": f"the process was ended by {Signals(-code).name}"}
         self.errors.seek(0)
         last = self.errors.read().decode(errors="replace").strip().splitlines()[-1:]
         return {"failed": f"the process ended with {code}: {' '.join(last)}"}

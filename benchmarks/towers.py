@@ -23,6 +23,12 @@ Tower = Callable[[Any], Any]
 METHODS = {"image": "get_image_features", "text": "get_text_features"}
 
 
+def import_triton() -> None:
+    """To be called before TensorFlow is imported where torch will be too: builds of torch for CUDA crash otherwise."""
+    with suppress(ImportError):
+        import_module("triton")
+
+
 def _threads() -> int:
     return len(os.sched_getaffinity(0))
 
@@ -54,8 +60,7 @@ def transformers_torch_bfloat16(folder: Path, kind: str) -> Tower:
 
 @cache
 def _transformers_tf(folder: Path) -> Any:
-    with suppress(ImportError):  # before TensorFlow, or reading torch's weights crashes where torch has CUDA
-        import_module("triton")
+    import_triton()
     import transformers
 
     return transformers.TFCLIPModel.from_pretrained(folder / "hf", from_pt=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.row import Case, Row, Side
+from benchmarks.towers import import_triton
 
 
 def _side(case: Case, load: Callable[[], Any], weights: Callable[[Any], Iterable[Any]]) -> Callable[[], Any]:
@@ -38,10 +39,11 @@ def transformers_torch(folder: Path, case: Case) -> Any:
 
 
 def transformers_tf(folder: Path, case: Case) -> Any:
-    """From the same file, the only one that hubs still have."""
+    """From the same file, which it reads with torch."""
+    import_triton()
     from transformers import TFCLIPModel
 
-    return _side(case, lambda: TFCLIPModel.from_pretrained(folder / "hf", from_pt=case["from_pt"]), _arrays)
+    return _side(case, lambda: TFCLIPModel.from_pretrained(folder / "hf", from_pt=True), _arrays)
 
 
 def transformers_flax(folder: Path, case: Case) -> Any:
@@ -145,8 +147,7 @@ ROW = Row(
     cases=[{"then": "nothing"}, {"then": "every weight read"}],
     sides={
         "transformers torch": Side(function="transformers_torch"),
-        "transformers TF": Side(function="transformers_tf", options={"from_pt": False}),
-        "transformers TF, from_pt": Side(function="transformers_tf", options={"from_pt": True}),
+        "transformers TF": Side(function="transformers_tf"),
         "transformers Flax": Side(function="transformers_flax"),
         "open_clip": Side(function="open_clip"),
         "keras-hub": Side(function="keras_hub", environment=KERAS),
