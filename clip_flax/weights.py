@@ -16,6 +16,7 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, Sharding
 from numpy.typing import NDArray
 
+from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import CheckpointError, InputTypeError
 from clip_core.initialization import draw_weight
 from clip_core.pretrained import Weights
@@ -27,6 +28,13 @@ from clip_flax.sharding import Placement, Rules, logical_axes
 
 STATE_OF_TRAINING = (nnx.RngState, nnx.Intermediate, nnx.Perturbation, nnx.metrics.MetricState)
 """Variables that are no part of the function."""
+
+
+def to_tensor(value: NDArray[Any] | Array, dtype: np.dtype[Any]) -> Array:
+    """An array of JAX in the memory of that of NumPy, if it lies so that JAX takes it over, or else of a copy."""
+    if isinstance(value, Array):
+        return value.astype(dtype)
+    return jax.device_put(contiguous(value.astype(dtype, copy=False)))
 
 
 def to_array(parameter: nnx.Param) -> NDArray[Any]:
@@ -140,7 +148,7 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         for spec, (owner, leaf, value) in zip(self.weight_specs(), values, strict=True):
             axes, held = logical_axes(spec, self.place(spec)[2]), held_dtype(spec, kept)
             if _do_init:
-                value = placed.put(spec.name, value.astype(held), axes) if placed else jnp.array(value, held)
+                value = placed.put(spec.name, value.astype(held), axes) if placed else to_tensor(value, held)
             # where it lies is said by mesh and sharding, not by a mesh that happens to be in use
             kind = nnx.Param if spec.is_parameter else nnx.BatchStat
             setattr(owner, leaf, kind(value, out_sharding=axes, eager_sharding=False))

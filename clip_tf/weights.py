@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import wraps
 from os import PathLike
 from typing import Any, Self
@@ -64,6 +64,20 @@ def layers_of(policy: keras.DTypePolicy) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def without_initial_values() -> AbstractContextManager[Any]:
+    """Variables made inside get their values when it ends; those that are spread over devices have them at once."""
+    return keras.StatelessScope() if keras.distribution.distribution() is None else nullcontext()
+
+
+def set_first_value(variable: keras.Variable, value: NDArray[Any]) -> None:
+    """Gives a variable an array that nothing else refers to; one without values gets its memory, if it lies right."""
+    if variable._value is not None:
+        variable.assign(value)
+        return
+    tensor = framework.to_tensor(value, variable.dtype)  # one, also for the copies of a variable on several devices
+    variable._initializer = lambda shape, dtype: tensor
 
 
 def checked(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,12 +148,13 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
         self.config = self.checked_config(config)
         self.seed = seed
         self.measured_outputs: dict[str, None] = {}
-        with layers_of(policy), keras.name_scope(self.name, caller=self):
-            self.make_layers(self.config)
+        with without_initial_values():
+            with layers_of(policy), keras.name_scope(self.name, caller=self):
+                self.make_layers(self.config)
+            for owner, leaf, value in self.initial_values(seed, weights):
+                set_first_value(getattr(owner, leaf), contiguous(value))
         for layer in self._flatten_layers():
             layer.built = True  # no build on the first call: all variables are there
-        for owner, leaf, value in self.initial_values(seed, weights):
-            getattr(owner, leaf).assign(contiguous(value))
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

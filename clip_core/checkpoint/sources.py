@@ -1,8 +1,9 @@
 """Files of checkpoints that others may replace or write to while they are read.
 
 A file is opened once, and all that is ever read of it comes from that descriptor: whoever renames another file over its
-name changes nothing for the reader. It is read, not mapped, so a file that is cut meanwhile is an error and no SIGBUS.
-What was written to in place is told by its size and its time of modification.
+name changes nothing for the reader. It is read, so a file that is cut meanwhile is an error and no SIGBUS; only who
+watches it asks for a mapping (`clip_core.checkpoint.mapping`). What was written to in place is told by its size and its
+time of modification.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.switch import placed
-from clip_core.checkpoint.tensors import Array, DType, Place, Shape, Tensor
+from clip_core.checkpoint.tensors import Array, DType, Place, Shape, Tensor, empty
 from clip_core.errors import CheckpointError, CheckpointNotFoundError
 from clip_core.regular_files import open_descriptor
 
@@ -105,7 +106,7 @@ class SourceFile:
 
     def _array(self, offset: int, count: int) -> NDArray[np.uint8]:
         try:
-            content = np.empty(count, np.uint8)
+            content = empty((count,), np.dtype(np.uint8))
         except MemoryError as error:
             raise CheckpointError(f"{self.path}: there is no memory for {count} bytes of it.") from error
         done = 0

@@ -33,6 +33,11 @@ def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
     return np.asarray(tensor) if all(device.platform == "cpu" for device in tensor.devices()) else None
 
 
+def to_tensor(value: NDArray[Any], dtype: str) -> Tensor:
+    """An array of JAX in the memory of one that nothing else refers to, or in memory of its own."""
+    return jax.device_put(value) if value.dtype.name == dtype else keras.ops.convert_to_tensor(value, dtype=dtype)
+
+
 def sizes(tensor: Tensor) -> tuple[int | None, ...]:
     """The shape; ``None`` for a size that a symbolic input leaves open."""
     return tuple(size if isinstance(size, int) else None for size in tensor.shape)

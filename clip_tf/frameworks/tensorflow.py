@@ -18,6 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 COUNTER_DTYPE = "int64"
 COMPILES_EACH_SHAPE = False
 """Of tensors outside of a graph."""
+_ALIGNMENT = 64  # bytes, of which TensorFlow's kernels expect memory to begin at a multiple
 
 
 @tf.custom_gradient
@@ -48,6 +49,15 @@ def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
     if not tf.executing_eagerly() or not hasattr(tensor, "numpy"):
         return None
     return tensor.numpy() if "device:CPU" in tensor.device else None
+
+
+def to_tensor(value: NDArray[Any], dtype: str) -> Tensor:
+    """A tensor in the memory of an array that nothing else refers to, or in memory of its own."""
+    with tf.init_scope():
+        taken = value.dtype.name == dtype and value.dtype.kind in "fi" and value.flags.writeable and value.size > 0
+        if taken and value.ctypes.data % _ALIGNMENT == 0:
+            return tf.experimental.dlpack.from_dlpack(value.__dlpack__())
+        return keras.ops.convert_to_tensor(value, dtype=dtype)
 
 
 def sizes(tensor: Tensor) -> tuple[int | None, ...]:

@@ -46,6 +46,13 @@ def host_values(tensor: Tensor) -> NDArray[np.generic] | None:
         return None
 
 
+def to_tensor(value: NDArray[Any], dtype: str) -> Tensor:
+    """A tensor in the memory of an array that nothing else refers to, or in memory of its own."""
+    if value.dtype.name == dtype and value.dtype.kind in "fi" and value.flags.writeable:
+        return torch.from_numpy(value)
+    return keras.ops.convert_to_tensor(value, dtype=dtype)
+
+
 def sizes(tensor: Tensor) -> tuple[int | None, ...]:
     """The shape; ``None`` for a size that a symbolic input or an export leaves open."""
     made_up = MADE_UP if tensor.device.type == "meta" else ()

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from clip_core.checkpoint.tensors import contiguous
+from clip_core.checkpoint.tensors import contiguous, empty
 
 
 @given(st.data())
@@ -16,3 +16,9 @@ def test_contiguous_arrays_have_the_same_elements(data):
     assert found.flags.c_contiguous
     assert found.dtype == view.dtype
     np.testing.assert_array_equal(found, view)
+
+
+def test_new_arrays_begin_where_frameworks_take_memory_over():
+    for size in range(2, 9):
+        assert empty((size, 3), np.dtype("<f2")).ctypes.data % 64 == 0
+        assert contiguous(np.zeros((size, 5), np.float32).T).ctypes.data % 64 == 0
