@@ -34,7 +34,7 @@ MATERIALS = Path(__file__).parent.parent / "build" / "benchmarks"
 @click.option("--cores", type=int, multiple=True, help="How many, a run for each.  [default: as the row says]")
 @click.option("--rounds", type=click.IntRange(min=1), help="How many turns.  [default: as time allows, 3 to 9]")
 @click.option("--folder", type=click.Path(path_type=Path), default=MATERIALS, help="Where materials are made, 3 GB.")
-@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where results are written.")
+@click.option("--results", type=click.Path(path_type=Path), help="Where results are written.  [default: the page's]")
 def main(
     names: tuple[str, ...],
     sides: tuple[str, ...],
@@ -42,9 +42,13 @@ def main(
     cores: tuple[int, ...],
     rounds: int | None,
     folder: Path,
-    results: Path,
+    results: Path | None,
 ) -> None:
     """Measures the rows that are named, or all that need no more than time."""
+    part = bool(sides or wanted or cores)
+    if results is None and part:
+        print("Only a part of a row: nothing is written without --results.", file=sys.stderr)
+    results = RESULTS if results is None and not part else results
     unknown = set(names) - {*ROWS, *ON_REQUEST}
     if unknown:
         raise click.UsageError(f"no such row: {', '.join(sorted(unknown))}; there are {', '.join(ROWS + ON_REQUEST)}")
@@ -54,12 +58,13 @@ def main(
         make(chosen.materials, materials, sys.executable)
         described = {"row": name, "date": datetime.now(UTC).date().isoformat(), "commit": commit()}
         described |= {"processor": processor(), "versions": versions()}
-        results.mkdir(exist_ok=True)
         cases = []
         for found in Bench(sys.executable, materials, rounds=rounds, sides=sides).measure(chosen):
             print_case(name, found)
             cases.append(found)
-        (results / f"{name}.json").write_text(_lines({**described, "cases": cases}))
+        if results is not None:
+            results.mkdir(parents=True, exist_ok=True)
+            (results / f"{name}.json").write_text(_lines({**described, "cases": cases}))
 
 
 def _only(row: Row, sides: tuple[str, ...], wanted: tuple[str, ...], cores: tuple[int, ...]) -> Row:
@@ -67,7 +72,7 @@ def _only(row: Row, sides: tuple[str, ...], wanted: tuple[str, ...], cores: tupl
     missing = set(sides) - set(row.sides)
     if missing:
         raise click.UsageError(f"{row.name} has no side {sorted(missing)}; it has {list(row.sides)}")
-    pairs = [tuple(each.split("=", 1)) for each in wanted]
+    pairs = [each.partition("=")[::2] for each in wanted]
     cases = [case for case in row.cases if all(str(case.get(key)) == value for key, value in pairs)]
     if not cases:
         raise click.UsageError(f"{row.name} has no case {' '.join(wanted)}; it has {list(row.cases)}")

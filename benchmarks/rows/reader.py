@@ -7,6 +7,7 @@ them all. Memory is the peak of what is no mapped file's, whose pages can be dro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from benchmarks.worker import status_bytes
 
 
 def _side(case: Case, opened: Callable[[], tuple[Iterable[str], Callable[[str], Any]]]) -> Call:
+    import_module("ml_dtypes")  # and NumPy, which one of the two would import while it is measured
     before = status_bytes("RssAnon")
     most = [0]
 
