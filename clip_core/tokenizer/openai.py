@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 from clip_core.errors import InputError
 from clip_core.tokenizer.bpe import BytePairEncoder, Merge, merges_text, vocabulary_json
 from clip_core.tokenizer.options import EncodeOptions, Row, Segment, Truncation
-from clip_core.tokenizer.remembered import Remembered
+from clip_core.tokenizer.remembered import Known
 from clip_core.tokenizer.rows import Columns, Ids, fillers, pad_rows, special_mask, surround, truncate
 from clip_core.tokenizer.settings import TokenizerSettings
 from clip_core.tokenizer.table import AddedToken, TokenTable, known_id
-from clip_core.tokenizer.text import END_OF_WORD, SPECIAL_PAIRS, check_clean, clean_text, from_symbols, word_pattern
+from clip_core.tokenizer.text import (
+    END_OF_WORD,
+    SPECIAL_PAIRS,
+    check_clean,
+    clean_pieces,
+    clean_text,
+    from_symbols,
+    word_pattern,
+)
 
 _SINGLE_WORD = "(?<![^ ]){}(?![^ ])"
 
@@ -41,7 +49,7 @@ class OpenAIEncoder:
         self._special_words: tuple[str, ...] = pairs[0] if pairs else ()
         self._added: dict[int, AddedToken] = {}
         self._added_pattern: re.Pattern[str] | None = None
-        self._ids = Remembered[tuple[int, ...]]()
+        self._ids: Known[tuple[int, ...]] = Known(self._ids_of_piece)
         self._ids_added: dict[int, AddedToken] = {}
         self._ids_unknown = settings.unk_token
 
@@ -141,28 +149,19 @@ class OpenAIEncoder:
 
     def _ids_between(self, text: str) -> Ids:
         """Ids of a text without added tokens; no word has a space, so what stands between two is encoded by itself."""
-        known = self._remembered_ids()
-        ids: Ids = []
-        for piece in clean_text(text, self._settings.clean).split(" "):
-            found = known.get(piece)
-            if found is None:
-                found = self._ids_of_piece(piece)
-                known.put(piece, found)
-            ids += found
-        return ids
+        pieces = clean_pieces(text, self._settings.clean)
+        return list(chain.from_iterable(map(self._known_ids().__getitem__, pieces)))
 
     def _ids_of_piece(self, piece: str) -> tuple[int, ...]:
-        ids = self._table.ids
-        if piece + END_OF_WORD in self._words.whole and piece.isascii() and piece.isalpha():
-            tokens: Sequence[str] = (piece + END_OF_WORD,)
-        else:
-            tokens = self._tokens_of(piece)
-        return tuple([ids[token] if token in ids else self._known_id(token) for token in tokens])
+        ids, ended = self._table.ids, piece + END_OF_WORD
+        if ended in self._words.whole and ended in ids and piece.isascii() and piece.isalpha():
+            return (ids[ended],)
+        return tuple([ids[token] if token in ids else self._known_id(token) for token in self._tokens_of(piece)])
 
-    def _remembered_ids(self) -> Remembered[tuple[int, ...]]:
+    def _known_ids(self) -> Known[tuple[int, ...]]:
         """Of pieces between spaces; begun anew when tokens are added or another stands for the unknown."""
         if self._ids_added is not self._table.added or self._ids_unknown != self._settings.unk_token:
-            self._ids, self._ids_added = Remembered(), self._table.added
+            self._ids, self._ids_added = Known(self._ids_of_piece), self._table.added
             self._ids_unknown = self._settings.unk_token
         return self._ids
 

@@ -153,6 +153,8 @@ def gather_rows(
         raise InputTypeError(f"expected {_expected(is_split_into_words)}, or a list of such, got {_describe(text)}")
     if not text:
         raise InputError("expected at least one text, got an empty list")
+    if text_pair is None and not is_split_into_words and set(map(type, text)) == {str}:
+        return [(entry, None) for entry in text], True
     if text_pair is None:
         return [_row(entry, is_split_into_words) for entry in text], True
     if not isinstance(text_pair, (list, tuple)):

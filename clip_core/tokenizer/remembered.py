@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 _Value = TypeVar("_Value")
 
@@ -28,3 +29,22 @@ class Remembered(Generic[_Value]):
             if len(self.values) >= MOST_ENTRIES:
                 self.values.clear()
             self.values[piece] = value
+
+
+class Known(dict[str, _Value]):
+    """What ``make`` makes of pieces of text: made when a piece is first looked up; bounded as `Remembered` is."""
+
+    def __init__(self, make: Callable[[str], _Value]) -> None:
+        self.make = make
+
+    def __missing__(self, piece: str) -> _Value:
+        value = self.make(piece)
+        if len(piece) <= LONGEST:
+            if len(self) >= MOST_ENTRIES:
+                self.clear()
+            self[piece] = value
+        return value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, and what is pickled, remembers nothing."""
+        return type(self), (self.make,)
