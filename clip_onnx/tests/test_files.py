@@ -107,6 +107,11 @@ def test_more_than_a_file_can_hold_lies_beside_it_and_goes_with_it(tmp_path):
     np.testing.assert_allclose(ran(path, **inputs)["logits_per_text"], model(**inputs).logits_per_text, atol=2e-5)
     assert files.write_model(graph, path, largest_file=1000) == written
     assert sorted(tmp_path.iterdir()) == sorted([*written, other])
+    changed = Graph({name: value + 1 for name, value in model.wide_weights().items()})
+    model.fill(changed)
+    replaced = files.write_model(changed, path, largest_file=1000)
+    assert replaced[1] != written[1]
+    assert sorted(tmp_path.iterdir()) == sorted([*replaced, other])
     model.export(path)
     assert sorted(tmp_path.iterdir()) == sorted([path, other])
 
