@@ -112,6 +112,15 @@ def wide(x: Array) -> Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
+def computed_once(x: Array) -> Array:
+    """The same array, which compiled code keeps in memory.
+
+    Of a sum of residuals, the two passes of a LayerNorm would have XLA compute all sums before it anew: it compiles
+    gradients for ten times as long, and they take a quarter longer to run (decision 36).
+    """
+    return jax.lax.optimization_barrier(x)
+
+
 def default(value: bool | None, configured: bool) -> bool:
     """An argument, or what the configuration says if it was not given."""
     return configured if value is None else value
@@ -213,10 +222,10 @@ class EncoderLayer(nnx.Module):
     ) -> tuple[Array, Array | None]:
         """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
         attended, weights = self.self_attn(
-            self.layer_norm1(hidden_states), attention_mask, output_attentions, dropout_rng
+            self.layer_norm1(computed_once(hidden_states)), attention_mask, output_attentions, dropout_rng
         )
         hidden_states = hidden_states + attended
-        hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
+        hidden_states = hidden_states + self.mlp(self.layer_norm2(computed_once(hidden_states)))
         return hidden_states, weights
 
 
