@@ -1,10 +1,11 @@
-"""Blocks that are called outside of any trace are compiled: one program for all blocks that are built alike.
+"""Modules that are called outside of any trace are compiled: one program for all that are built alike.
 
-Operation by operation, a block writes every intermediate array to memory. A program computes the same if a block does
-nothing but return its result, and it must not outlive what it was made from. So a program is kept under all that is no
-array in a block and under the methods of its classes, and only blocks are compiled whose parts are known to leave
-nothing behind: one that somebody changed (a layer of another class, an activation that records, a patched method) runs
-as it stands. ``jax.disable_jit`` switches it off.
+Operation by operation, a module writes every intermediate array to memory, and each operation is compiled by itself. A
+program computes the same if a module does nothing but return its result, and it must not outlive what it was made from.
+So a program is kept under all that is no array in a module and under the methods of its classes, and only modules are
+compiled whose parts are known to leave nothing behind: one that somebody changed (a layer of another class, an
+activation that records, a patched method) runs as it stands, and the modules in it are compiled where they can be.
+``jax.disable_jit`` switches it off.
 """
 
 from __future__ import annotations
@@ -15,60 +16,70 @@ from functools import lru_cache
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 from flax.nnx.pytreelib import PytreeState
 from jax import Array
+from jax.core import Tracer
 
-FUNCTIONAL = (nnx.Linear, nnx.LayerNorm, nnx.Dropout, nnx.LoRA, nnx.LoRALinear)
-"""Layers of Flax that leave nothing behind; a Dropout with random numbers of its own is made of more than these."""
+FUNCTIONAL = (
+    nnx.Linear,
+    nnx.LayerNorm,
+    nnx.Dropout,
+    nnx.LoRA,
+    nnx.LoRALinear,
+    nnx.Embed,
+    nnx.Conv,
+    nnx.List,
+)
+"""Modules of Flax that leave nothing behind; a Dropout with random numbers of its own is made of more than these."""
 
-KNOWN_CODE = ("clip_flax.layers.", "flax.", "jax.")
-"""The modules whose functions leave nothing behind."""
+KNOWN_CODE = ("clip_flax.layers.", "clip_flax.text.", "clip_flax.vision.", "flax.", "jax.", "collections.abc.")
+"""The modules whose functions leave nothing behind; the last one is where `nnx.List` has some of its methods from."""
 
 
-def call_block(
-    parts: tuple[type, ...],
-    block: Any,
-    hidden_states: Array,
-    attention_mask: Array | None,
-    output_attentions: bool,
-    dropout_rng: Array | None,
-) -> tuple[Array, Array | None]:
-    """What the block returns, by a compiled program if that is the same.
+def compiled(parts: tuple[type, ...], module: Any, *inputs: Any) -> Any:
+    """What the module returns, by a compiled program if that is the same.
 
     Args:
-        parts: the classes that such a block is made of, besides those of Flax.
+        parts: the classes that such a module is made of, besides those of Flax.
+        inputs: of its call, by position: arrays or ``None``, and truth values, of which each has a program.
     """
-    leaves, structure = jax.tree.flatten(block)
-    arrays = leaves, hidden_states, attention_mask, dropout_rng
-    if all(isinstance(leaf, Array) and not isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays)):
+    leaves, structure = jax.tree.flatten(module)
+    choices = tuple(bool(given) if isinstance(given, int | np.bool_) else None for given in inputs)
+    arrays = leaves, [given if choice is None else None for given, choice in zip(inputs, choices, strict=True)]
+    if all(isinstance(leaf, Array | np.ndarray) and not isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
         classes = (*parts, *FUNCTIONAL)
         methods = tuple(method for owner in classes for method in vars(owner).values() if inspect.isfunction(method))
         try:
-            program = _program(structure, bool(output_attentions), classes, methods)
-        except TypeError:  # something in the block cannot be hashed, so it could change unseen
+            program = _program(structure, choices, classes, methods)
+        except TypeError:  # something in the module cannot be hashed, so it could change unseen
             program = None
         if program is not None:
             return program(*arrays)
-    return block(hidden_states, attention_mask, output_attentions, dropout_rng)
+    return module(*inputs)
 
 
 @lru_cache(maxsize=64)  # each with a compiled program per shape of inputs
 def _program(
-    structure: Any, output_attentions: bool, classes: tuple[type, ...], methods: tuple[Callable[..., Any], ...]
+    structure: Any,
+    choices: tuple[bool | None, ...],
+    classes: tuple[type, ...],
+    methods: tuple[Callable[..., Any], ...],
 ) -> Callable[..., Any] | None:
-    """A program for blocks of this structure; ``None`` if it could differ from the block."""
+    """A program for modules of this structure; ``None`` if it could differ from the module."""
     if not (all(map(_is_known, methods)) and _leaves_nothing_behind(structure, classes)):
         return None
 
-    def compute(leaves: list[Array], hidden_states: Array, attention_mask: Array | None, dropout_rng: Any) -> Any:
-        return jax.tree.unflatten(structure, leaves)(hidden_states, attention_mask, output_attentions, dropout_rng)
+    def compute(leaves: list[Array], arrays: list[Any]) -> Any:
+        inputs = (array if choice is None else choice for choice, array in zip(choices, arrays, strict=True))
+        return jax.tree.unflatten(structure, leaves)(*inputs)
 
     return jax.jit(compute)
 
 
 def _leaves_nothing_behind(structure: Any, classes: tuple[type, ...]) -> bool:
-    """Whether a block is made of these classes, and of functions of modules that are known."""
+    """Whether a module is made of these classes, and of functions of modules that are known."""
     kind, attributes = structure.node_data() or (None, None)
     if kind in (PytreeState, type(None)):
         return True

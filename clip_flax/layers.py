@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from clip_core.config import CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError
-from clip_flax.compilation import call_block
+from clip_flax.compilation import compiled
 
 TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
@@ -257,7 +257,7 @@ class Encoder(nnx.Module):
                 call = nnx.remat(type(layer).__call__, static_argnums=(3,), policy=self.checkpoint_policy)
                 hidden_states, weights = call(layer, *inputs)
             else:
-                hidden_states, weights = call_block(BLOCK_PARTS, layer, *inputs)
+                hidden_states, weights = compiled(BLOCK_PARTS, layer, *inputs)
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
         return (
@@ -265,3 +265,6 @@ class Encoder(nnx.Module):
             tuple(all_hidden_states) if output_hidden_states else None,
             tuple(all_attentions) if output_attentions else None,
         )
+
+
+ENCODER_PARTS = (Encoder, *BLOCK_PARTS)

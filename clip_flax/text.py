@@ -13,8 +13,10 @@ from clip_core.checks import LEGACY_EOS_TOKEN_ID, check_text_input, check_text_v
 from clip_core.config import CLIPTextConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
 from clip_core.padding import needed, rounded_up
+from clip_flax.compilation import compiled
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
+    ENCODER_PARTS,
     Encoder,
     default,
     embedding,
@@ -65,14 +67,16 @@ class TextTransformer(nnx.Module):
         attention_mask = optional_input("attention_mask", attention_mask)
         position_ids = optional_input("position_ids", position_ids)
         unseen = self.check(input_ids, attention_mask, position_ids)
-        last_hidden_state, hidden_states, attentions = self.encoder(
-            self.embeddings(input_ids, position_ids),
+        last_hidden_state, hidden_states, attentions = compiled(
+            ENCODER_PARTS,
+            self.encoder,
+            compiled((TextEmbeddings,), self.embeddings, input_ids, position_ids),
             self.causal_mask(input_ids.shape[1], attention_mask),
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
             dropout_rng,
         )
-        last_hidden_state = self.final_layer_norm(last_hidden_state)
+        last_hidden_state = compiled((), self.final_layer_norm, last_hidden_state)
         pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
         if unseen:
             pooled = self.without_bad_texts(pooled, input_ids, attention_mask, position_ids)

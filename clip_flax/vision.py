@@ -12,9 +12,11 @@ from jax import Array
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
+from clip_flax.compilation import compiled
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.functional import params_of_call
 from clip_flax.layers import (
+    ENCODER_PARTS,
     Encoder,
     NoRngs,
     default,
@@ -94,8 +96,11 @@ class VisionTransformer(nnx.Module):
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         check_pixel_values(host_values(pixel_values))
-        last_hidden_state, hidden_states, attentions = self.encoder(
-            self.pre_layrnorm(self.embeddings(pixel_values)),
+        tokens = compiled((VisionEmbeddings,), self.embeddings, pixel_values)
+        last_hidden_state, hidden_states, attentions = compiled(
+            ENCODER_PARTS,
+            self.encoder,
+            compiled((), self.pre_layrnorm, tokens),
             None,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
@@ -104,7 +109,7 @@ class VisionTransformer(nnx.Module):
         return BaseModelOutputWithPooling.of(
             {
                 "last_hidden_state": last_hidden_state,
-                "pooler_output": self.post_layernorm(last_hidden_state[:, 0]),  # [batch, hidden]
+                "pooler_output": compiled((), self.post_layernorm, last_hidden_state[:, 0]),  # [batch, hidden]
                 "hidden_states": hidden_states,
                 "attentions": attentions,
             }

@@ -1,6 +1,7 @@
 """What a JAX user does with a module; the numbers themselves are the conformance suite's."""
 
 import copy
+import inspect
 import os
 import pickle
 import subprocess
@@ -21,6 +22,7 @@ from clip_core.initialization import draw_weights
 from clip_core.outputs import CLIPOutput
 from clip_core.tests.sizes import DISTINCT
 from clip_flax import FlaxCLIPModel, FlaxCLIPTextModel, FlaxCLIPVisionModel, FlaxCLIPVisionModelWithProjection
+from clip_flax.compilation import FUNCTIONAL, _is_known
 
 DROPPING = replace(DISTINCT, text_config=replace(DISTINCT.text_config, attention_dropout=0.5))
 
@@ -216,7 +218,9 @@ def test_a_table_of_the_whole_model(model, inputs):
     table = nnx.tabulate(model, inputs["input_ids"], inputs["pixel_values"], depth=1, console_kwargs={"width": 200})
     assert "text_projection" in table
     assert "26,837" in table  # parameters
-    assert model.named_weights()["logit_scale"].shape == ()  # it leaves the classes as they were
+    assert model.named_weights()["logit_scale"].shape == ()  # it leaves the classes as they were, but for methods that
+    methods = [method for owner in FUNCTIONAL for method in vars(owner).values() if inspect.isfunction(method)]
+    assert all(map(_is_known, methods))  # they inherited, and had not themselves: modules are compiled all the same
 
 
 def test_weights_of_another_dtype_than_the_computation(inputs, tmp_path):

@@ -1,4 +1,4 @@
-"""Blocks that are called outside of a trace are compiled, and what is changed afterwards counts."""
+"""Modules that are called outside of a trace are compiled, and what is changed afterwards counts."""
 
 import functools
 
@@ -35,20 +35,41 @@ X = jnp.asarray(np.random.default_rng(0).standard_normal((2, 5, 20), np.float32)
 
 
 def compiled(block, rng=None):
-    return compilation.call_block(BLOCK_PARTS, block, X, None, False, rng)[0]
+    return compilation.compiled(BLOCK_PARTS, block, X, None, False, rng)[0]
 
 
-def test_blocks_built_alike_share_one_program(model, inputs, made):
+def test_modules_built_alike_share_one_program(model, inputs, made):
     model(**inputs)
-    assert len(made) == 5
-    assert len(set(made)) == 2  # one per tower
-    assert [program._cache_size() for program in set(made)] == [1, 1]
+    assert len(made) == 7  # embeddings, encoder and LayerNorm of the texts; those and one more LayerNorm of the images
+    assert len(set(made)) == 6  # LayerNorms of a width, each for its shape of inputs
+    assert sum(program._cache_size() for program in set(made)) == 7
+    compiled(model.vision_model.encoder.layers[0])
+    compiled(model.vision_model.encoder.layers[1])
+    assert made[7] is made[8]
 
 
 def test_params_are_arguments_of_the_program(model, inputs, made, assert_same):
     other = FlaxCLIPModel(DISTINCT, seed=4)
     assert_same(model(**inputs, params=other.params), other(**inputs), atol=0)
-    assert [program._cache_size() for program in set(made)] == [1, 1]
+    assert sum(program._cache_size() for program in set(made)) == 7
+
+
+def test_of_a_changed_encoder_the_other_blocks_are_compiled(model, inputs, made, assert_same):
+    changed, seen = nnx.clone(model), []
+    recording_activation(changed.vision_model.encoder.layers[1], seen.append)
+    expected = jax.jit(lambda model: model.get_image_features(inputs["pixel_values"]))(changed)
+    made.clear(), seen.clear()
+    assert_same(changed.get_image_features(inputs["pixel_values"]), expected)
+    assert len(seen) == 1
+    assert [program is None for program in made].count(True) == 2  # the encoder, and this one of its blocks
+    assert len(made) == 4 + len(changed.vision_model.encoder.layers)
+
+
+def test_truth_values_have_programs_of_their_own(model, inputs, made):
+    output = model(**inputs, output_attentions=True, output_hidden_states=np.True_)
+    assert all(made)
+    assert len(output.vision_model_output.attentions) == len(model.vision_model.encoder.layers)
+    assert model(**inputs).vision_model_output.attentions is None
 
 
 def test_in_a_trace_there_is_no_other_program(block, made):

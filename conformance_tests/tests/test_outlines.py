@@ -167,6 +167,7 @@ EXTRA = {  # what a backend has and torch has not: name -> reason
         "layers.no_weight": "an initializer that makes none",
         "layers.embedding": "made with dtype and no_weight",
         "layers.sizes": "of an export's symbolic shapes",
+        "layers.computed_once": "only XLA computes what it has again",
         "model.checked_axis_name": "only JAX tells that a function runs on a part of the batch",
         "model.log_softmax": "over mapped axes",
         "weights.is_spread": "torch's DTensor tells by its class",

@@ -9,7 +9,6 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from numpy.typing import NDArray
 
 from clip_core.padding import rounded_up
@@ -25,8 +24,8 @@ class FlaxEngine:
     def __init__(self, model: FlaxCLIPModel, device: str, place: Any = None) -> None:
         self.model, self.device, self.place = model, device, place
         self.dtype = model.dtype.name
-        self._image_features = nnx.jit(FlaxCLIPModel.get_image_features)
-        self._text_features = nnx.jit(FlaxCLIPModel.get_text_features)
+        self._image_features = jax.jit(FlaxCLIPModel.get_image_features)
+        self._text_features = jax.jit(FlaxCLIPModel.get_text_features)
 
     @classmethod
     def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
