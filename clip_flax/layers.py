@@ -116,7 +116,7 @@ def computed_once(x: Array) -> Array:
     """The same array, which compiled code keeps in memory.
 
     Of a sum of residuals, the two passes of a LayerNorm would have XLA compute all sums before it anew: it compiles
-    gradients for ten times as long, and they take a quarter longer to run (decision 36).
+    gradients for ten times as long, and they take a fifth longer to run (decision 36).
     """
     return jax.lax.optimization_barrier(x)
 
