@@ -16,6 +16,7 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput
 from clip_tf.arguments import unpacked
+from clip_tf.compilation import pooled_output
 from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.objectives import LOGITS
@@ -61,16 +62,9 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
         The last three change nothing, as in transformers' class, which takes them too.
         """
-        ids, mask, positions = without_padding(self.text_model, input_ids, attention_mask, position_ids, training)
-        output = self.text_model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            output_attentions=False,
-            output_hidden_states=False,
-            training=training,
-        )
-        return self.text_projection(output.pooler_output)  # [batch, embed]
+        inputs = without_padding(self.text_model, input_ids, attention_mask, position_ids, training)
+        pooled = pooled_output(self.text_model, *inputs, training)  # [batch, hidden]
+        return self.text_projection(pooled)  # [batch, embed]
 
     @unpacked
     def get_image_features(

@@ -20,6 +20,7 @@ RETURN_TENSORS = "jax"
 DTYPES = ("float32", "bfloat16", "float16", *(("float64",) if jax.config.jax_enable_x64 else ()))
 """Of weights."""
 COUNTER_DTYPE = "int64" if jax.config.jax_enable_x64 else "int32"
+HAS_GRAPHS = False
 COMPILES_EACH_SHAPE = True
 """Of tensors outside of a graph."""
 
@@ -61,6 +62,11 @@ def products(x: Tensor, y: Tensor) -> Tensor:
 def rows_at(x: Tensor, index: Tensor) -> Tensor:
     """From ``[batch, token, hidden]`` and ``[batch]`` to ``[batch, hidden]``."""
     return x[jnp.arange(x.shape[0]), index]
+
+
+def graph(function: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
+    """The function itself: without `HAS_GRAPHS`."""
+    return function
 
 
 def dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:

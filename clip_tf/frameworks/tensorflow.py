@@ -16,6 +16,7 @@ RETURN_TENSORS = "tf"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
 COUNTER_DTYPE = "int64"
+HAS_GRAPHS = True
 COMPILES_EACH_SHAPE = False
 """Of tensors outside of a graph."""
 _ALIGNMENT = 64  # bytes, of which TensorFlow's kernels expect memory to begin at a multiple
@@ -83,6 +84,12 @@ def products(x: Tensor, y: Tensor) -> Tensor:
 def rows_at(x: Tensor, index: Tensor) -> Tensor:
     """From ``[batch, token, hidden]`` and ``[batch]`` to ``[batch, hidden]``."""
     return tf.gather(x, index, axis=1, batch_dims=1)
+
+
+def graph(function: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
+    """A graph of a function of so many tensors of integers, each ``[batch, token]`` of any size."""
+    signature = [tf.TensorSpec([None, None], tf.int32)] * count
+    return tf.function(function, input_signature=signature, autograph=False)
 
 
 def dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:

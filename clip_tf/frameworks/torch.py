@@ -21,6 +21,7 @@ RETURN_TENSORS = "pt"
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 """Of weights."""
 COUNTER_DTYPE = "int64"
+HAS_GRAPHS = False
 COMPILES_EACH_SHAPE = False
 """Of tensors outside of a graph."""
 
@@ -77,6 +78,11 @@ def products(x: Tensor, y: Tensor) -> Tensor:
 def rows_at(x: Tensor, index: Tensor) -> Tensor:
     """From ``[batch, token, hidden]`` and ``[batch]`` to ``[batch, hidden]``."""
     return x[torch.arange(x.shape[0], device=x.device), index]
+
+
+def graph(function: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
+    """The function itself: without `HAS_GRAPHS`."""
+    return function
 
 
 def dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:

@@ -188,6 +188,7 @@ EXTRA_FILES = {  # file -> reason
     },
     "clip_tf": {
         "layer_state": "what .keras files keep of layers; the others have no such files",
+        "compilation": "Keras calls layers slower than torch; Flax compiles blocks",
         "batches": "Keras knows no other nests than those that are registered",
         "arguments": "fit and its like hand over one mapping, and Keras reads signatures",
         "adapters": "LoRA of Keras' layers; PyTorch has PEFT",
