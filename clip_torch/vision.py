@@ -36,7 +36,7 @@ class PatchEmbedding(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """``[batch, channel, height, width]`` to ``[batch, hidden, row, column]``; what fills no patch is left."""
-        if torch.compiler.is_compiling():  # sizes may be symbols there, of which quotients take torch minutes
+        if torch.compiler.is_compiling():  # sizes may be symbols there, which a convolution takes as they are
             return super().forward(input)
         size = self.kernel_size[0]
         rows, columns = input.shape[2] // size, input.shape[3] // size
