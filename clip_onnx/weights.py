@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
@@ -55,7 +56,7 @@ class CLIPPreTrainedModel(PretrainedModel):
         self.dtype = weight_dtype(dtype)
         self.threads = threads
         self._held = SimpleNamespace()
-        self._programs: dict[Hashable, Program] = {}
+        self._begin_programs()
         self.make_layers(self.config)
         specs = {spec.name: spec for spec in self.weight_specs()}
         for _, name, value in self.initial_values(seed, weights):
@@ -105,13 +106,27 @@ class CLIPPreTrainedModel(PretrainedModel):
             kind: what it is known by.
             fill: writes its graph.
         """
-        if kind not in self._programs:
-            if len(self._programs) >= _MOST_PROGRAMS:
-                del self._programs[next(iter(self._programs))]
-            graph = Graph(self.wide_weights(), "int8" if self.dtype == "int8" else "float32")
-            fill(graph)
-            self._programs[kind] = Program(graph, self.threads)
-        return self._programs[kind]
+        with self._making:
+            found = self._programs.get(kind)
+            if found is None:
+                if len(self._programs) >= _MOST_PROGRAMS:
+                    del self._programs[next(iter(self._programs))]
+                graph = Graph(self.wide_weights(), "int8" if self.dtype == "int8" else "float32")
+                fill(graph)
+                found = self._programs[kind] = Program(graph, self.threads)
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, and what is pickled, has the weights and makes programs of its own."""
+        return {name: value for name, value in vars(self).items() if name not in ("_programs", "_making")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._begin_programs()
+
+    def _begin_programs(self) -> None:
+        self._programs: dict[Hashable, Program] = {}
+        self._making = threading.Lock()  # a first call in many threads makes one
 
     def fill(self, graph: Graph) -> None:
         """Writes the model into a graph, as it is exported; each model's own."""

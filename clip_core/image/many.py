@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -52,6 +53,15 @@ def _cores() -> int:
 
 
 def are_independent(named_images: Mapping[str, Image.Image | Pixels]) -> bool:
-    """Whether no two are one picture, or pictures of one open file, which decode in place when they are first used."""
-    sources = [id(getattr(image, "fp", None) or image) for image in named_images.values()]
-    return len(set(sources)) == len(sources)
+    """Whether no two are one picture, or pictures that read from one file, since they are decoded when first used.
+
+    Only of files on a disk or in memory is that known: members of an archive look like files of their own, and move
+    the archive's place.
+    """
+    files = {name: getattr(image, "fp", None) for name, image in named_images.items()}
+    sources = [id(files[name] or image) for name, image in named_images.items()]
+    return len(set(sources)) == len(sources) and all(file is None or _is_its_own(file) for file in files.values())
+
+
+def _is_its_own(file: object) -> bool:
+    return type(file) is io.BytesIO or (type(file) is io.BufferedReader and type(file.raw) is io.FileIO)

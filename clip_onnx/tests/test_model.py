@@ -1,5 +1,9 @@
 """What is ONNX Runtime's own: dtypes of weights, threads, programs that are kept, arrays only."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -108,6 +112,25 @@ def test_no_more_programs_are_kept_than_are_worth_it():
         image = np.zeros((1, 3, 7 * patches, 7), np.float32)
         assert model.get_image_features(image, interpolate_pos_encoding=True).shape == (1, 6)
     assert len(model._programs) == 8
+
+
+def test_a_copy_of_a_model_that_was_called_is_the_model():
+    model = small.model()
+    expected = model.get_text_features(**small.texts())
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(other.get_text_features(**small.texts()), expected)
+
+
+def test_a_first_call_in_several_threads_makes_one_program():
+    model, made = small.model(), []
+
+    def fill(graph):
+        made.append(graph)
+        model.text_model.fill(graph)
+
+    with ThreadPoolExecutor(4) as pool:
+        programs = list(pool.map(lambda _: model.program("text", fill), range(4)))
+    assert (len(made), len(set(map(id, programs)))) == (1, 1)
 
 
 def test_threads_are_as_many_as_somebody_says(monkeypatch):

@@ -1,8 +1,10 @@
 """The image processor against transformers' hashes, OpenAI's transform written by hand, and every wrong input."""
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from typing import Any
 
 import numpy as np
@@ -394,3 +396,18 @@ class TestManyImages:
             assert not are_independent({"a": image, "b": image})
             batch = processor([image] * 8, return_tensors="np")["pixel_values"]
         assert (batch == batch[0]).all()
+
+    def test_members_of_an_archive_are_decoded_one_after_the_other(self, tmp_path):
+        """They are files to look at, each with a place of its own, and all move the place of the archive."""
+        with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
+            for name in "abc":
+                synthetic_image("RGB", 9, 8).save(tmp_path / f"{name}.bmp")
+                archive.add(tmp_path / f"{name}.bmp", name)
+        with tarfile.open(tmp_path / "pictures.tar") as archive:
+            members = {name: Image.open(archive.extractfile(name)) for name in "abc"}
+            assert not are_independent(members)
+        with (
+            Image.open(tmp_path / "a.bmp") as first,
+            Image.open(io.BytesIO((tmp_path / "b.bmp").read_bytes())) as second,
+        ):
+            assert are_independent({"a": first, "b": second, "c": synthetic_array(4, 5, 3)})
