@@ -25,8 +25,8 @@ TowerConfig = CLIPTextConfig | CLIPVisionConfig
 
 def quick_gelu(x: Tensor) -> Tensor:
     """The sigmoid approximation of GELU that OpenAI's weights were trained with."""
-    if torch.is_grad_enabled():
-        return x * torch.sigmoid(1.702 * x)
+    if torch.is_grad_enabled() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]  # torch's
+        return x * torch.sigmoid(1.702 * x)  # a trace is compared with one without gradients
     return (1.702 * x).sigmoid_().mul_(x)  # the same products in one piece of memory
 
 
@@ -112,14 +112,19 @@ def refuse_meta(name: str, value: Tensor | None, weight: Tensor) -> None:
         )
 
 
+def is_ours(method: Any, function: Any) -> bool:
+    """Whether a bound method is the function of our class, not one that a subclass or somebody else put there."""
+    return getattr(method, "__func__", None) is function
+
+
 def is_watched(modules: Iterable[nn.Module]) -> bool:
-    """Whether hooks of others look at what goes through a module, or one is compiled by itself, anew for shapes."""
+    """Whether hooks or methods of others see what goes through a module, or one is compiled by itself, for shapes."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     parts = list(modules)
     hooks = [hook for part in parts for kind in kinds for hook in getattr(part, kind).values()]
     of_others = any(not isinstance(getattr(hook, "__self__", None), MappedWeights) for hook in hooks)
     on_all = _has_any_global_hook()  # type: ignore[no-untyped-call]  # torch's own
-    return on_all or of_others or any(part._compiled_call_impl is not None for part in parts)
+    return on_all or of_others or any(part._compiled_call_impl or "forward" in vars(part) for part in parts)
 
 
 def joined_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
@@ -219,6 +224,9 @@ class Attention(nn.Module):
         return torch.softmax(scores, dim=-1).to(query.dtype)
 
 
+ATTENTION = Attention.forward
+
+
 class MLP(nn.Module):
     """Two dense layers with the configuration's activation between them."""
 
@@ -253,10 +261,20 @@ class EncoderLayer(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """``[batch, token or queries, hidden]`` of ``[batch, token, hidden]``, and the attention if asked for."""
         normal = self.layer_norm1(hidden_states)
-        attended, weights = self.self_attn(normal, attention_mask, output_attentions, is_causal, queries)
+        ours = (is_causal, queries) if is_ours(self.self_attn.forward, ATTENTION) else ()  # others take three
+        attended, weights = self.self_attn(normal, attention_mask, output_attentions, *ours)
         hidden_states = hidden_states[:, :queries] + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, weights
+
+
+BLOCK = EncoderLayer.forward
+
+
+def are_ours(blocks: Iterable[nn.Module]) -> bool:
+    """Whether blocks and their attention compute what ours do: only then is it known what a token depends on."""
+    methods = EncoderLayer.forward is BLOCK and Attention.forward is ATTENTION
+    return methods and all(type(block) is EncoderLayer and type(block.self_attn) is Attention for block in blocks)
 
 
 class EncoderOutput(NamedTuple):
@@ -304,7 +322,7 @@ class Encoder(nn.Module):
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             shorter = queries if layer is self.layers[-1] else None
-            ours = (is_causal, shorter) if isinstance(layer, EncoderLayer) else ()  # a block of others takes three
+            ours = (is_causal, shorter) if is_ours(layer.forward, BLOCK) else ()  # a block of others takes three
             if self.gradient_checkpointing and self.training:
                 hidden_states, weights = checkpoint(
                     layer, hidden_states, mask, output_attentions, *ours, use_reentrant=False

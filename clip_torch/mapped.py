@@ -8,8 +8,10 @@ asks first whether the file is still the one that was loaded (decision 39).
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -29,8 +31,10 @@ class MappedWeights:
     def __init__(self, files: MappedFiles | None = None, tensors: Iterable[Tensor] = ()) -> None:
         self.files = MappedFiles() if files is None else files
         self.tensors = [weakref.ref(tensor) for tensor in tensors]
+        self.lock = threading.Lock()
 
     def __reduce__(self) -> Any:  # of a copy; its weights lie in memory of its own
+        self.check()
         return MappedWeights, ()
 
     def watch(self, model: nn.Module) -> None:
@@ -77,11 +81,17 @@ class MappedWeights:
         Raises:
             CheckpointError: as `check`; nothing is changed, so the next call raises it, too.
         """
-        if not self.files.sources:
-            return
+        with self.lock:  # of two that copy at once, the later would undo what the earlier one has trained since
+            if self.files.sources:
+                with ThreadPoolExecutor(
+                    1
+                ) as outside:  # of inference mode and of transformations, where no copy is plain
+                    outside.submit(self._copy).result()
+
+    def _copy(self) -> None:
         self.check()
         copies = [(tensor, tensor.data.clone()) for tensor in self.held()]
         self.check()
         for tensor, own in copies:
             tensor.data = own
-        self.files = MappedFiles()
+        self.files, self.tensors = MappedFiles(), []

@@ -14,8 +14,10 @@ from clip_core.outputs import BaseModelOutputWithPooling, CLIPTextModelOutput
 from clip_core.padding import needed
 from clip_torch.layers import (
     Encoder,
+    are_ours,
     default,
     host_values,
+    is_ours,
     is_watched,
     layer_norm,
     linear,
@@ -87,12 +89,13 @@ class TextTransformer(nn.Module):
         ):
             refuse_meta(name, value, self.final_layer_norm.weight)
         values_are_checked = self.check(input_ids, attention_mask, position_ids)
+        is_causal = attention_mask is None and is_ours(self.causal_mask, CAUSAL_MASK) and type(self.encoder) is Encoder
         last_hidden_state, hidden_states, attentions = self.encoder(
             self.embeddings(input_ids, position_ids),
             self.causal_mask(input_ids.shape[1], attention_mask, input_ids.device),
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
-            is_causal=attention_mask is None,
+            **({"is_causal": True} if is_causal else {}),
         )
         last_hidden_state = self.final_layer_norm(last_hidden_state)
         pooled = self.pool(last_hidden_state, input_ids)  # [batch, hidden]
@@ -159,6 +162,9 @@ class TextTransformer(nn.Module):
         return torch.where(bad[:, None], torch.nan, pooled)  # [batch, hidden]
 
 
+CAUSAL_MASK, POOL = TextTransformer.causal_mask, TextTransformer.pool
+
+
 def without_padding(
     tower: nn.Module, input_ids: Tensor, attention_mask: Tensor | None, position_ids: Tensor | None
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -174,9 +180,11 @@ def without_padding(
     ids, mask, _ = seen = tuple(map(host_values, given))
     if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
         return given
-    if type(tower) is not TextTransformer or is_watched(tower.modules()):
+    if type(tower) is not TextTransformer or (tower.training and tower.config.attention_dropout):
         return given
-    if tower.training and tower.config.attention_dropout:
+    methods = is_ours(tower.causal_mask, CAUSAL_MASK) and is_ours(tower.pool, POOL)
+    ours = methods and type(tower.encoder) is Encoder and are_ours(tower.encoder.layers)
+    if not ours or is_watched(tower.modules()):
         return given
     tower.check(*given)
     length, is_masked = needed(ids, mask, tower.config)

@@ -188,6 +188,16 @@ class CLIPPreTrainedModel(PretrainedModel, nn.Module):
             self.mapped.copy()
         return super().train(mode)
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """What moves and casts all weights; of those that lie in a mapped file it asks first whether they are right."""
+        self.mapped.check()
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's
+
+    def __getstate__(self) -> Any:
+        """What is copied or pickled, after the same question."""
+        self.mapped.check()
+        return vars(self)
+
     def set_attn_implementation(self, attn_implementation: str) -> None:
         """Chooses how attention is computed; both differ by rounding only.
 

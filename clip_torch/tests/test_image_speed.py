@@ -1,5 +1,7 @@
 """What the image tower leaves out or does in one go is what it would be, and is left alone where somebody looks on."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -107,6 +109,46 @@ def test_a_block_of_others_gets_what_it_always_got(model, pixels):
     torch.testing.assert_close(model.get_image_features(pixels), expected)
 
 
+def test_attention_of_others_gets_what_it_always_got(model, pixels):
+    class Whole(torch.nn.Module):
+        def __init__(self, attention):
+            super().__init__()
+            self.attention = attention
+
+        def forward(self, hidden_states, attention_mask, output_attentions):
+            return self.attention(hidden_states, attention_mask, output_attentions)
+
+    expected = of_all_tokens(model, pixels)
+    for block in model.vision_model.encoder.layers:
+        block.self_attn = Whole(block.self_attn)
+    torch.testing.assert_close(model.get_image_features(pixels), expected)
+
+
+def test_a_method_of_others_sees_all_tokens(model, pixels):
+    block, seen = model.vision_model.encoder.layers[-1], []
+    ours = block.forward
+
+    def forward(hidden_states, attention_mask, output_attentions):
+        output = ours(hidden_states, attention_mask, output_attentions)
+        seen.append(output[0].shape)
+        return output
+
+    block.forward = forward
+    model.get_image_features(pixels)
+    assert seen == [(2, 17, 40)]
+
+
+def test_attention_that_is_dropped_out_has_the_numbers_of_all_tokens(model, pixels):
+    tower = model.train().vision_model
+    tower.config = replace(tower.config, attention_dropout=0.5)
+    for block in tower.encoder.layers:
+        block.self_attn.dropout_rate = 0.5
+    torch.manual_seed(0)
+    features = model.get_image_features(pixels)
+    torch.manual_seed(0)
+    torch.testing.assert_close(features, of_all_tokens(model, pixels))
+
+
 def test_a_block_that_is_compiled_by_itself_gets_what_it_always_got(model, pixels):
     model.vision_model.encoder.layers[-1].compile(backend="eager")
     with torch.no_grad():
@@ -120,6 +162,28 @@ def test_patches_are_a_convolution(height, width):
     found = layer(pixels)
     torch.testing.assert_close(found, F.conv2d(pixels, layer.weight, stride=7))
     assert found.flatten(2).transpose(1, 2).is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value"),
+    [
+        ("stride", (3, 3)),
+        ("padding", (2, 2)),
+        ("dilation", (2, 2)),
+        ("weight", torch.nn.Parameter(torch.ones(11, 3, 5, 5))),
+    ],
+)
+def test_patches_that_somebody_changed_are_a_convolution(attribute, value):
+    """Overlapping ones, as for dense features, are set by the stride."""
+    layer, pixels = PatchEmbedding(3, 11, 7, stride=7, bias=False), torch.randn(2, 3, 28, 28)
+    setattr(layer, attribute, value)
+    assert torch.equal(layer(pixels), torch.nn.Conv2d.forward(layer, pixels))
+
+
+def test_a_trace_is_that_of_a_call_without_gradients(model):
+    """torch.jit.trace compares them."""
+    traced = torch.jit.trace(model.vision_model.encoder.layers[0].mlp, torch.ones(1, 40))
+    torch.testing.assert_close(traced(torch.ones(2, 40)), model.vision_model.encoder.layers[0].mlp(torch.ones(2, 40)))
 
 
 def test_quick_gelu_has_the_same_bits_without_gradients():

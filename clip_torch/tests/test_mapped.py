@@ -6,13 +6,18 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from clip_core.errors import CheckpointError
 from clip_core.tests.sizes import DISTINCT
 from clip_torch import CLIPModel, CLIPTextModel
+from clip_torch.mapped import MappedWeights
 
 IDS = torch.tensor([[5, 7, DISTINCT.text_config.eos_token_id]])
 
@@ -83,6 +88,10 @@ def cut(directory):
         lambda model: model.state_dict(),
         lambda model: model.train(),
         lambda model: model.save_pretrained("/nowhere"),
+        copy.deepcopy,
+        lambda model: copy.deepcopy(model.text_model),
+        pickle.dumps,
+        lambda model: model.double(),
     ],
 )
 def test_a_file_that_is_written_to_in_place_is_an_error_each_time(directory, change, use):
@@ -119,6 +128,45 @@ def test_a_copy_has_its_weights_to_itself(directory, copied):
     cut(directory)
     with torch.no_grad():
         model(IDS)
+
+
+def in_inference_mode(model):
+    with torch.inference_mode():
+        model.state_dict()
+
+
+def under_a_fake_mode(model):
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model.get_text_features(mode.from_tensor(IDS))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's fused attention has no rule for vmap
+@pytest.mark.parametrize(
+    "first_use",
+    [
+        in_inference_mode,
+        under_a_fake_mode,
+        lambda model: torch.func.vmap(lambda ids: model.get_text_features(ids[None])[0])(IDS),
+        lambda model: torch.func.grad(lambda scale: model.get_text_features(IDS).sum() * scale)(torch.ones(())),
+    ],
+)
+def test_memory_of_their_own_is_plain_whatever_transforms_the_first_call(directory, first_use):
+    model = CLIPModel.from_pretrained(directory)
+    first_use(model)
+    assert not is_mapped(model)
+    assert {type(parameter.data) for parameter in model.parameters()} == {torch.Tensor}
+    model.get_text_features(IDS).sum().backward()
+    same(features(model), features(CLIPModel(DISTINCT, seed=3).eval()))
+
+
+def test_two_that_copy_at_once_copy_once(directory, monkeypatch):
+    """The later would undo what the earlier one has trained since."""
+    model, copies, both = CLIPModel.from_pretrained(directory), [], threading.Barrier(2, timeout=30)
+    copied = MappedWeights._copy
+    monkeypatch.setattr(MappedWeights, "_copy", lambda self: (time.sleep(0.2), copies.append(copied(self))))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: (both.wait(), model.get_text_features(IDS)), range(2)))
+    assert len(copies) == 1
 
 
 def test_a_compiled_model_and_an_exported_one_are_the_same(directory):

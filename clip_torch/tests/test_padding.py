@@ -49,7 +49,28 @@ def another_tower(model):
     model.text_model.__class__ = OtherTower
 
 
+class OtherAttention(CLIPModel(DISTINCT).text_model.encoder.layers[0].self_attn.__class__):
+    def forward(self, hidden_states, attention_mask=None, output_attentions=False):
+        return super().forward(hidden_states, None, output_attentions)
+
+
+def attention_to_all(model):
+    model.text_model.encoder.layers[1].self_attn.__class__ = OtherAttention
+
+
+def everything(length, attention_mask, device):
+    return torch.ones(1, 1, length, length, dtype=torch.bool)
+
+
+def mask_of_all(model):
+    model.text_model.causal_mask = everything
+
+
 WHOLE = {
+    "another attention": attention_to_all,
+    "another mask": mask_of_all,
+    "another pooling": lambda model: setattr(model.text_model, "pool", lambda states, ids: states.mean(1)),
+    "another forward": lambda model: setattr(model.text_model.encoder, "forward", model.text_model.encoder.forward),
     "dropout": dropping,
     "another tower": another_tower,
     "hook": lambda model: model.text_model.encoder.layers[1].mlp.register_forward_hook(lambda *_: None),
@@ -101,6 +122,30 @@ def test_a_tower_that_is_compiled_by_itself_is_compiled_once(model):
         ids[:, end] = END
         model.get_text_features(ids)
     assert len(calls) == 1
+
+
+def test_a_mask_of_others_is_not_taken_for_the_causal_one(model):
+    ids, _ = texts()
+    causal = model.text_model(ids).pooler_output
+    mask_of_all(model)
+    found = model.text_model(ids).pooler_output
+    assert not torch.allclose(found, causal)
+    torch.testing.assert_close(found, model.text_model(ids, torch.ones_like(ids)).pooler_output)
+
+
+def test_an_encoder_of_others_gets_what_it_always_got(model):
+    class Whole(torch.nn.Module):
+        def __init__(self, encoder):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, hidden_states, attention_mask, output_attentions, output_hidden_states):
+            return self.encoder(hidden_states, attention_mask, output_attentions, output_hidden_states)
+
+    ids, mask = texts()
+    expected = model.get_text_features(ids, mask)
+    model.text_model.encoder = Whole(model.text_model.encoder)
+    torch.testing.assert_close(model.get_text_features(ids, mask), expected)
 
 
 def test_a_causal_mask_alone_is_told_to_the_kernel(model, monkeypatch):
