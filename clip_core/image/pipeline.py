@@ -1,6 +1,6 @@
 """One image on its way from whatever it was to pixel values, as the options say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -8,7 +8,7 @@ from PIL import Image
 from clip_core.image.depth import to_eight_bits
 from clip_core.image.inputs import ChannelDimension, Pixels, check_pixels, errors_of_pillow, image_to_array
 from clip_core.image.options import ImageOptions, Profile
-from clip_core.image.shrinking import Plane, planes_of, shrink
+from clip_core.image.shrinking import Plane, can_shrink, planes_of, shrink
 from clip_core.image.transforms import (
     CropRounding,
     crop_array,
@@ -88,7 +88,7 @@ def _cut_image(image: Image.Image, options: ImageOptions) -> tuple[Pixels, Chann
                 # Upstream resizes the bare numbers of such an image, without regard to what its mode says they mean.
                 return _cut_array(image_to_array(image), options, ChannelDimension.LAST)
         if options.do_resize and image.mode == "RGB":
-            cut = _shrunk(planes_of(image), options)
+            cut = _shrunk((image.height, image.width), lambda: planes_of(image), options)
             if cut is not None:
                 return cut, ChannelDimension.FIRST
         if options.do_resize:
@@ -102,8 +102,10 @@ def _cut_image(image: Image.Image, options: ImageOptions) -> tuple[Pixels, Chann
 def _cut_array(pixels: Pixels, options: ImageOptions, layout: ChannelDimension) -> tuple[Pixels, ChannelDimension]:
     """Resize and crop of an array, in its own layout or with its channels first."""
     check_pixels(pixels, about_to_rescale=options.do_rescale)
-    if options.do_resize and pixels.dtype == np.uint8:
-        cut = _shrunk(list(to_layout(pixels, ChannelDimension.FIRST, layout)), options)
+    planes = to_layout(pixels, ChannelDimension.FIRST, layout)
+    # Of two or four, the last is alpha to Pillow, by which it weighs the others.
+    if options.do_resize and pixels.dtype == np.uint8 and len(planes) in (1, 3):
+        cut = _shrunk(planes.shape[1:], lambda: list(planes), options)
         if cut is not None:
             return cut, ChannelDimension.FIRST
     if options.do_resize:
@@ -115,12 +117,12 @@ def _cut_array(pixels: Pixels, options: ImageOptions, layout: ChannelDimension) 
     return pixels, layout
 
 
-def _shrunk(planes: Sequence[Plane], options: ImageOptions) -> Pixels | None:
-    """Resize and crop of ``[channel, height, width]`` at once, where that can be done."""
-    if len(planes) > 4:
+def _shrunk(shape: tuple[int, int], made: Callable[[], Sequence[Plane]], options: ImageOptions) -> Pixels | None:
+    """Resize and crop of planes of that height and width at once, where that can be done."""
+    size = resized_size(*shape, options.size)
+    if not can_shrink(shape, size, options.resample):
         return None
-    height, width = planes[0].shape
-    size = resized_size(height, width, options.size)
+    planes = made()
     if not options.do_center_crop:
         return shrink(planes, size, range(size[0]), range(size[1]), options.resample)
     kept = options.crop_size["height"], options.crop_size["width"]

@@ -28,6 +28,7 @@ _TOGETHER = 16  # outputs of one product: more of them multiply more zeros, fewe
 _LARGEST_PRODUCT = 1 << 18  # multiplications; of more, OpenBLAS makes work for threads of its own
 _MOST_KEPT = 1 << 22  # values of a thread's memory: 16 MB
 _MOST_DOUBTS = 0.05  # share of sums; beyond, Pillow is faster
+_LARGEST_SCALE = 24  # pixels to one; beyond, Pillow is faster, and what is kept for each length would be large
 
 
 @dataclass(frozen=True)
@@ -65,17 +66,23 @@ def planes_of(image: Image.Image) -> list[Plane]:
     return [np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(shape) for band in "RGB"]
 
 
+def can_shrink(old: tuple[int, int], new: tuple[int, int], resample: int) -> bool:
+    """Whether `shrink` takes planes of ``height, width`` to be resized to another, before anybody has made them."""
+    lost_height, lost_width = old[0] - new[0], old[1] - new[1]
+    # Pillow 13 may begin with the columns of pictures that lose more than twice as much height as width.
+    is_usual = min(lost_height, lost_width) > 0 and lost_height <= 2 * lost_width
+    return resample in _SUPPORT and is_usual and max(old[0] / new[0], old[1] / new[1]) <= _LARGEST_SCALE
+
+
 def shrink(
     planes: Sequence[Plane], size: tuple[int, int], rows: range, columns: range, resample: int
 ) -> NDArray[np.uint8] | None:
     """Rows and columns of planes ``[height, width]`` that are resized to ``size``, ``[channel, row, column]``.
 
-    Returns ``None`` where Pillow must be asked: for other filters, for what grows, and where the bits are not certain.
+    Returns ``None`` where Pillow must be asked: where it cannot (`can_shrink`), and where the bits are not certain.
     """
     (height, width), (new_height, new_width) = planes[0].shape, size
-    # Pillow 13 may begin with the columns of pictures that lose more than twice as much height as width.
-    lost_height, lost_width = height - new_height, width - new_width
-    if resample not in _SUPPORT or min(lost_height, lost_width) <= 0 or lost_height > 2 * lost_width:
+    if not can_shrink((height, width), size, resample):
         return None
     across = _pass(width, new_width, columns.start, columns.stop, resample)
     down = _pass(height, new_height, rows.start, rows.stop, resample)

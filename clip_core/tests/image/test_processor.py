@@ -360,6 +360,19 @@ def test_imports_no_framework() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+@pytest.mark.parametrize("layout", ["channels_first", "channels_last"])
+def test_arrays_of_each_number_of_channels_are_resized_as_pillow_does(channels, mode, layout):
+    """Of two or four, the last is alpha to Pillow, by which it weighs the others."""
+    image = synthetic_image("RGBA", 61, 83).convert(mode)
+    resized = np.asarray(image.resize((27, 19), Image.Resampling.BICUBIC)).reshape(19, 27, channels)
+    pixels = np.asarray(image).reshape(*image.size[::-1], channels)
+    pixels = pixels.transpose(2, 0, 1) if layout == "channels_first" else pixels
+    processor = CLIPImageProcessor(size=[19, 27], do_center_crop=False, do_rescale=False, do_normalize=False)
+    found = processor(pixels, input_data_format=layout, data_format="channels_last")["pixel_values"][0]
+    np.testing.assert_array_equal(found, resized)
+
+
 class TestManyImages:
     """In threads, into one array: what each is by itself."""
 
