@@ -85,7 +85,7 @@ bench: $(PEERS)/.made
 	$(PEERS)/bin/python -m benchmarks $(ROWS)
 	$(PEERS)/bin/python -m benchmarks.report
 
-## The environment that "bench" measures in, with every library that it measures: 7 GB.
+## The environment that "bench" measures in, with every library that it measures: 9 GB.
 bench-peers: $(PEERS)/.made
 
 ## Rebuild the embedded checkpoint from registry packages (an hour and a half).

@@ -56,13 +56,11 @@ class CLIPPreTrainedModel(PretrainedModel):
         self.dtype = weight_dtype(dtype)
         self.threads = threads
         self._held = SimpleNamespace()
-        self._begin_programs()
         self.make_layers(self.config)
         specs = {spec.name: spec for spec in self.weight_specs()}
         for _, name, value in self.initial_values(seed, weights):
-            held = held_value(specs[name], value, self.dtype)
-            held.setflags(write=False)  # programs are made from it
-            setattr(self._held, name, held)
+            setattr(self._held, name, held_value(specs[name], value, self.dtype))
+        self._begin_programs()
 
     @classmethod
     def built(cls, config: Any, dtype: Any, weights: Weights, *, threads: int | None = None) -> Any:
@@ -125,6 +123,8 @@ class CLIPPreTrainedModel(PretrainedModel):
         self._begin_programs()
 
     def _begin_programs(self) -> None:
+        for value in vars(self._held).values():
+            value.setflags(write=False)  # programs are made from it
         self._programs: dict[Hashable, Program] = {}
         self._making = threading.Lock()  # a first call in many threads makes one
 

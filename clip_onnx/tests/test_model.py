@@ -119,6 +119,7 @@ def test_a_copy_of_a_model_that_was_called_is_the_model():
     expected = model.get_text_features(**small.texts())
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(other.get_text_features(**small.texts()), expected)
+        assert not any(value.flags.writeable for value in other.named_weights().values())
 
 
 def test_a_first_call_in_several_threads_makes_one_program():
