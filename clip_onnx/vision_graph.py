@@ -71,7 +71,9 @@ def vision_tower(
     write = resnet_tower if config.is_resnet else transformer_tower
     tower = write(graph, config, pixels, grid, everything)
     if is_odd:
-        tower.pooler_output = graph.add("Where", is_odd, graph.constant(np.nan), tower.pooler_output)
+        nan, of_tokens = graph.constant(np.nan), graph.add("Unsqueeze", is_odd, graph.constant([1], "int64"))
+        tower.pooler_output = graph.add("Where", is_odd, nan, tower.pooler_output)
+        tower.last_hidden_state = graph.add("Where", of_tokens, nan, tower.last_hidden_state)
     return tower
 
 
