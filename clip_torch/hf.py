@@ -278,6 +278,8 @@ class CLIPModel(_OverOurs, transformers.CLIPModel):
 
     def get_image_features(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Any:
         """Projected image embeddings ``[batch, embed]``, not normalised; with transformers 5 as for texts."""
+        if not _FEATURES_ARE_OUTPUTS:
+            return clip_torch.CLIPModel.get_image_features(self, pixel_values, interpolate_pos_encoding)
         output = _their_output(self.vision_model(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding))
         output.pooler_output = self.visual_projection(output.pooler_output)  # [batch, embed]
-        return output if _FEATURES_ARE_OUTPUTS else output.pooler_output
+        return output

@@ -9,6 +9,7 @@ which nobody is writing; and whoever computes with the memory asks `MappedFiles.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,8 @@ _LOCAL = {
 """File systems of this computer alone: of others, a change is told late and a lost connection ends the process."""
 _RECENT_SECONDS = 2.0
 _MOUNTS = Path("/proc/self/mountinfo")
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+"""A space, a tab, a line break or a backslash, as this file has them in names, which are bytes."""
 
 
 def can_be_mapped(source: SourceFile) -> bool:
@@ -38,19 +41,19 @@ def can_be_mapped(source: SourceFile) -> bool:
 
 def _file_system(path: Path) -> str:
     """The kind of the file system that a file lies on, ``""`` if that is not known."""
-    real = os.path.realpath(path)
-    longest, kind = "", ""
+    real = os.fsencode(os.path.realpath(path))
+    longest, kind = b"", b""
     try:
-        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = _MOUNTS.read_bytes().split(b"\n")
     except OSError:
         return ""
-    for line in lines:
-        mounted, _, described = line.partition(" - ")
-        point = mounted.split(" ")[4].encode().decode("unicode_escape")
-        inside = real == point or real.startswith(point.rstrip("/") + "/")
+    for line in filter(None, lines):
+        mounted, _, described = line.partition(b" - ")
+        point = _ESCAPED.sub(lambda octal: bytes([int(octal[1], 8)]), mounted.split(b" ")[4])
+        inside = real == point or real.startswith(point.rstrip(b"/") + b"/")
         if inside and len(point) >= len(longest):  # of two mounts on one point, the later hides the other
-            longest, kind = point, described.split(" ")[0]
-    return kind
+            longest, kind = point, described.split(b" ")[0]
+    return kind.decode("ascii", "replace")
 
 
 def mapped(tensors: Mapping[str, Tensor], dtype: DType) -> tuple[dict[str, Tensor], MappedFiles]:

@@ -83,3 +83,18 @@ def test_a_file_on_a_disk_of_another_computer_is_read(path, monkeypatch, kind, a
     assert can_be_mapped(SourceFile(path)) == allowed
     monkeypatch.setattr(mapping, "_MOUNTS", path.with_name("nothing"))
     assert not can_be_mapped(SourceFile(path))
+
+
+def test_names_of_mounts_are_bytes_with_escapes(tmp_path, monkeypatch):
+    """One that is not understood would leave a file of the network to the disk that it is mounted on."""
+    shared, mounts = tmp_path / "donn\u00e9es de tous", tmp_path / "mounts"
+    shared.mkdir()
+    np.arange(50, dtype=FLOAT).tofile(shared / "weights")
+    os.utime(shared / "weights", (0, 0))
+    name = os.fsencode(shared).replace(b" ", rb"\040")
+    mounts.write_bytes(
+        b"21 1 254:0 / / rw - ext4 none rw\n24 21 0:42 / /not\xffutf-8 rw - nfs server:/data rw\n"
+        b"23 21 0:41 / " + name + b" rw - nfs server:/data rw\n"
+    )
+    monkeypatch.setattr(mapping, "_MOUNTS", mounts)
+    assert not can_be_mapped(SourceFile(shared / "weights"))
