@@ -120,15 +120,14 @@ def _cut_array(pixels: Pixels, options: ImageOptions, layout: ChannelDimension) 
 def _shrunk(shape: tuple[int, int], made: Callable[[], Sequence[Plane]], options: ImageOptions) -> Pixels | None:
     """Resize and crop of planes of that height and width at once, where that can be done."""
     size = resized_size(*shape, options.size)
-    if not can_shrink(shape, size, options.resample):
-        return None
-    planes = made()
-    if not options.do_center_crop:
-        return shrink(planes, size, range(size[0]), range(size[1]), options.resample)
-    kept = options.crop_size["height"], options.crop_size["width"]
-    top, left = crop_starts(size, kept, CROP_ROUNDING[options.profile])
+    kept, top, left = size, 0, 0
+    if options.do_center_crop:
+        kept = options.crop_size["height"], options.crop_size["width"]
+        top, left = crop_starts(size, kept, CROP_ROUNDING[options.profile])
     rows, columns = range(size[0])[max(0, top) : top + kept[0]], range(size[1])[max(0, left) : left + kept[1]]
-    cut = shrink(planes, size, rows, columns, options.resample)
+    if not can_shrink(shape, size, (len(rows), len(columns)), options.resample):
+        return None
+    cut = shrink(made(), size, rows, columns, options.resample)
     if cut is None or cut.shape[1:] == kept:
         return cut
     framed = np.full((len(cut), *kept), options.fill_color, np.uint8)

@@ -29,6 +29,7 @@ _LARGEST_PRODUCT = 1 << 18  # multiplications; of more, OpenBLAS makes work for 
 _MOST_KEPT = 1 << 22  # values of a thread's memory: 16 MB
 _MOST_DOUBTS = 0.05  # share of sums; beyond, Pillow is faster
 _LARGEST_SCALE = 24  # pixels to one; beyond, Pillow is faster, and what is kept for each length would be large
+_MOST_VALUES = 1 << 23  # in between, 32 MB; beyond, Pillow is faster, and needs a fourth of the memory
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,18 @@ def planes_of(image: Image.Image) -> list[Plane]:
     return [np.frombuffer(image.tobytes("raw", band), np.uint8).reshape(shape) for band in "RGB"]
 
 
-def can_shrink(old: tuple[int, int], new: tuple[int, int], resample: int) -> bool:
-    """Whether `shrink` takes planes of ``height, width`` to be resized to another, before anybody has made them."""
+def can_shrink(old: tuple[int, int], new: tuple[int, int], kept: tuple[int, int], resample: int) -> bool:
+    """Whether `shrink` takes planes of ``height, width`` to be resized, before anybody has made them.
+
+    Args:
+        kept: how many rows and columns of the ``new`` ones.
+    """
     lost_height, lost_width = old[0] - new[0], old[1] - new[1]
     # Pillow 13 may begin with the columns of pictures that lose more than twice as much height as width.
     is_usual = min(lost_height, lost_width) > 0 and lost_height <= 2 * lost_width
-    return resample in _SUPPORT and is_usual and max(old[0] / new[0], old[1] / new[1]) <= _LARGEST_SCALE
+    down, across = old[0] / new[0], old[1] / new[1]
+    values = 3 * kept[0] * kept[1] * (down + 2)
+    return resample in _SUPPORT and is_usual and max(down, across) <= _LARGEST_SCALE and values <= _MOST_VALUES
 
 
 def shrink(
@@ -82,7 +89,7 @@ def shrink(
     Returns ``None`` where Pillow must be asked: where it cannot (`can_shrink`), and where the bits are not certain.
     """
     (height, width), (new_height, new_width) = planes[0].shape, size
-    if not can_shrink((height, width), size, resample):
+    if not can_shrink((height, width), size, (len(rows), len(columns)), resample):
         return None
     across = _pass(width, new_width, columns.start, columns.stop, resample)
     down = _pass(height, new_height, rows.start, rows.stop, resample)
