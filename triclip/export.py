@@ -14,7 +14,7 @@ from clip_core.commands import echo
 from clip_core.errors import CheckpointError, InputError
 from triclip.checkpoints import check_native
 
-_KEPT_FILES = ("config.json", "preprocessor_config.json")
+_KEPT_FILES = ("config.json", "preprocessor_config.json", "processor_config.json")
 """Of a checkpoint, what goes into the file: sizes, and how pictures are prepared."""
 
 

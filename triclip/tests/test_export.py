@@ -1,6 +1,7 @@
 """`triclip export`, and the backend that runs without a framework."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import triclip
+from clip_core import resolve_checkpoint
 from triclip.cli import main
 from triclip.tests.encode_samples import SAMPLES, TEXTS
 
@@ -36,6 +38,17 @@ def test_a_file_answers_as_the_encoder_does(tmp_path: Path) -> None:
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["config.json"])["projection_dim"] == encoder.embed_dim
     assert json.loads(about["preprocessor_config.json"])["image_mean"]
+
+
+def test_how_pictures_are_prepared_is_in_the_file_from_where_transformers_5_keeps_it_too(tmp_path: Path) -> None:
+    directory, path = tmp_path / "checkpoint", tmp_path / "clip.onnx"
+    shutil.copytree(resolve_checkpoint(MODEL), directory)
+    options = json.loads((directory / "preprocessor_config.json").read_text())
+    (directory / "preprocessor_config.json").unlink()
+    (directory / "processor_config.json").write_text(json.dumps({"image_processor": options}))
+    assert run(directory, path).exit_code == 0
+    about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    assert json.loads(about["processor_config.json"])["image_processor"] == options
 
 
 def test_a_tower_in_a_smaller_dtype_is_smaller(tmp_path: Path) -> None:
