@@ -7,7 +7,7 @@ Whatever multiplies matrices has an attribute ``precision``, as layers of NNX ha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -230,6 +230,11 @@ class EncoderLayer(nnx.Module):
 
 
 BLOCK_PARTS = (EncoderLayer, Attention, MLP)
+
+
+def are_ours(blocks: Iterable[nnx.Module]) -> bool:
+    """Whether blocks and their attention compute what ours do: only then is it known what a token depends on."""
+    return all(type(block) is EncoderLayer and type(block.self_attn) is Attention for block in blocks)
 
 
 class Encoder(nnx.Module):

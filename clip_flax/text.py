@@ -18,6 +18,7 @@ from clip_flax.explicit_mesh import across_devices
 from clip_flax.layers import (
     ENCODER_PARTS,
     Encoder,
+    are_ours,
     default,
     embedding,
     host_values,
@@ -168,6 +169,9 @@ def without_padding(
     if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
         return given
     if type(tower) is not TextTransformer or dropout_rng is not None:
+        return given
+    methods = {"causal_mask", "pool"}.isdisjoint(vars(tower))
+    if not (methods and type(tower.encoder) is Encoder and are_ours(tower.encoder.layers)):
         return given
     tower.check(*given)
     length, is_masked = needed(ids, mask, tower.config)

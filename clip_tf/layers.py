@@ -5,7 +5,7 @@ Shapes: batch, token, hidden; head and head_dim inside attention; query and key 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -218,6 +218,16 @@ class EncoderLayer(keras.layers.Layer):
         hidden_states = hidden_states + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, weights
+
+
+def are_ours(blocks: Iterable[keras.layers.Layer]) -> bool:
+    """Whether blocks and their attention compute what ours do: only then is it known what a token depends on."""
+    return all(
+        type(block) is EncoderLayer
+        and type(block.self_attn) is Attention
+        and not any("call" in vars(layer) for layer in (block, block.self_attn))
+        for block in blocks
+    )
 
 
 class Encoder(keras.layers.Layer):

@@ -16,6 +16,7 @@ from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
     Tensor,
+    are_ours,
     default,
     dtype_name,
     embedding,
@@ -165,6 +166,9 @@ def without_padding(
     if ids is None or any(a is not None and b is None for a, b in zip(given, seen, strict=True)):
         return given
     if type(tower) is not TextTransformer or (training and tower.config.attention_dropout):
+        return given
+    methods = {"call", "causal_mask", "pool"}.isdisjoint(vars(tower)) and "call" not in vars(tower.encoder)
+    if not (methods and type(tower.encoder) is Encoder and are_ours(tower.encoder.layers)):
         return given
     tower.check(*given)
     length, is_masked = needed(ids, mask, tower.config)

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from clip_core.tests.sizes import DISTINCT
+from clip_flax.layers import Attention
 from clip_flax.text import TextTransformer, without_padding
 
 END = DISTINCT.text_config.eos_token_id
@@ -40,6 +41,25 @@ def test_whole_where_somebody_could_tell(model):
     assert without_padding(model.text_model, *given, dropout_rng=jax.random.key(0)) == given
     tower = nnx.clone(model.text_model)
     tower.__class__ = OtherTower
+    assert without_padding(tower, *given) == given
+
+
+class OtherAttention(Attention):
+    """That sees all tokens."""
+
+
+def other_attention(tower):
+    tower.encoder.layers[1].self_attn.__class__ = OtherAttention
+
+
+def other_mask(tower):
+    tower.causal_mask = lambda length, mask: jnp.ones((1, 1, length, length), bool)
+
+
+@pytest.mark.parametrize("change", [other_attention, other_mask])
+def test_whole_where_others_decide_what_a_token_depends_on(model, change):
+    given, tower = (*texts(), None), nnx.clone(model.text_model)
+    change(tower)
     assert without_padding(tower, *given) == given
 
 

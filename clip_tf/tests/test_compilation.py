@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import pytest
 
+from clip_core.errors import InputError
 from clip_core.tests.sizes import DISTINCT
 from clip_tf import TFCLIPModel
+from clip_tf.text import TextTransformer
 
 SHALLOW = replace(DISTINCT, text_config=replace(DISTINCT.text_config, num_hidden_layers=1))
 IDS = np.arange(22, dtype=np.int32).reshape(2, 11)
@@ -74,6 +76,42 @@ def test_what_is_changed_is_computed(model, change):
     assert np.abs(expected - before).max() > 1e-4
     for _ in range(3):
         np.testing.assert_allclose(model.get_text_features(IDS), expected, atol=1e-5)
+
+
+def test_code_of_others_sees_every_call(model):
+    """A graph would run it once, and give it no values."""
+    block, seen = model.text_model.encoder.layers[0], []
+    ours = block.call
+
+    def call(*args, **options):
+        output = ours(*args, **options)
+        seen.append(output[0].numpy().shape)
+        return output
+
+    block.call = call
+    for _ in range(3):
+        model.get_text_features(IDS)
+    assert len(seen) == 3
+
+
+def test_weights_of_a_stateless_scope_are_computed_and_stay_in_it(model):
+    expected = model.get_text_features(IDS)
+    with keras.StatelessScope(state_mapping=[(weight, weight.value * 2) for weight in model.trainable_variables]):
+        inside = model.get_text_features(IDS)
+    assert np.abs(inside - expected).max() > 1e-3
+    np.testing.assert_allclose(model.get_text_features(IDS), expected, atol=1e-5)
+
+
+class OtherTower(TextTransformer):
+    """Whose inputs are not cut, and so not checked before."""
+
+
+def test_errors_are_those_of_a_first_call(model):
+    model.text_model.__class__ = OtherTower
+    model.get_text_features(IDS)
+    for _ in range(2):
+        with pytest.raises(InputError, match="input_ids"):
+            model.get_text_features(IDS - 30)
 
 
 def test_a_tower_with_graphs_is_saved_and_copied(model, tmp_path):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from clip_core.tests.sizes import DISTINCT
 from clip_tf import TFCLIPModel
+from clip_tf.layers import Attention
 from clip_tf.text import TextTransformer, without_padding
 
 END = DISTINCT.text_config.eos_token_id
@@ -47,6 +48,29 @@ def test_whole_where_somebody_could_tell(model):
     dropping = replace(DISTINCT.text_config, attention_dropout=0.5)
     assert without_padding(TextTransformer(dropping, name="text"), *given, training=True) == given
     assert without_padding(OtherTower(DISTINCT.text_config, name="text"), *given) == given
+
+
+class OtherAttention(Attention):
+    """That sees all tokens."""
+
+
+def other_attention(tower):
+    tower.encoder.layers[0].self_attn.__class__ = OtherAttention
+
+
+def other_call(tower):
+    tower.encoder.layers[0].call = tower.encoder.layers[0].call
+
+
+def other_mask(tower):
+    tower.causal_mask = lambda length, mask: np.ones((1, 1, length, length), bool)
+
+
+@pytest.mark.parametrize("change", [other_attention, other_call, other_mask])
+def test_whole_where_others_decide_what_a_token_depends_on(change):
+    given, tower = (*texts(), None), TextTransformer(DISTINCT.text_config, name="text")
+    change(tower)
+    assert without_padding(tower, *given) == given
 
 
 def test_whole_in_graphs(model):

@@ -75,7 +75,6 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "layers.is_watched": "only torch has hooks, and modules that are compiled one by one",
     "vision.VisionTransformer.is_untouched": "of queries",
     "layers.is_ours": "of queries: blocks and attention of others take no such arguments",
-    "layers.are_ours": "of is_ours",
     "weights.CLIPPreTrainedModel.__getstate__": "only torch's weights can lie in a file that somebody writes to",
     "vision.PatchEmbedding": "torch's convolution is slower than the product that it is",
     "vision.PatchEmbedding.call": "of PatchEmbedding",
