@@ -34,17 +34,25 @@ def prepare_all(
     batch = np.empty((len(names), *first.shape), first.dtype) if as_batch else None
     places = [None] * len(others) if batch is None else list(batch[1:])
     workers = min(len(others), _cores()) if are_independent(named_images) else 1
-    if workers > 1:
-        with ThreadPoolExecutor(workers) as pool:
-            prepared = [first, *pool.map(prepare, others, places)]
-    else:
-        prepared = [first, *map(prepare, others, places)]
+    prepared = [first, *_mapped(prepare, others, places, workers)]
     if batch is None or any(
         pixels is not place for pixels, place in zip(islice(prepared, 1, None), places, strict=True)
     ):
         return prepared
     batch[0] = first
     return batch
+
+
+def _mapped(prepare: Prepare, names: list[str], places: list[Pixels | None], workers: int) -> list[Pixels]:
+    if workers <= 1:
+        return list(map(prepare, names, places))
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            found = pool.map(prepare, names, places)
+        except RuntimeError:  # no more threads, as in one that goes on after the main thread
+            pool.shutdown(cancel_futures=True)
+            return list(map(prepare, names, places))
+        return list(found)
 
 
 def _cores() -> int:

@@ -410,6 +410,19 @@ class TestManyImages:
             batch = processor([image] * 8, return_tensors="np")["pixel_values"]
         assert (batch == batch[0]).all()
 
+    def test_where_no_thread_can_be_started_there_is_this_one(self):
+        """As when the main thread has ended, and another still prepares what it is to keep."""
+        program = (
+            "import threading, numpy; from clip_core.image.processor import CLIPImageProcessor as P\n"
+            "def late():\n"
+            "    threading.main_thread().join()\n"
+            "    images = [numpy.full((5, 4, 3), n, numpy.uint8) for n in range(3)]\n"
+            "    print(P()(images, return_tensors='np')['pixel_values'].shape)\n"
+            "threading.Thread(target=late).start()"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert (done.stdout.strip(), done.stderr) == ("(3, 3, 224, 224)", "")
+
     def test_members_of_an_archive_are_decoded_one_after_the_other(self, tmp_path):
         """They are files to look at, each with a place of its own, and all move the place of the archive."""
         with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
