@@ -83,10 +83,15 @@ class MappedWeights:
         """
         with self.lock:  # of two that copy at once, the later would undo what the earlier one has trained since
             if self.files.sources:
-                with ThreadPoolExecutor(
-                    1
-                ) as outside:  # of inference mode and of transformations, where no copy is plain
-                    outside.submit(self._copy).result()
+                # Outside of inference mode and of transformations, where no copy is plain.
+                with ThreadPoolExecutor(1) as outside:
+                    try:
+                        copied = outside.submit(self._copy)
+                    except RuntimeError:  # no more threads, as at exit
+                        with torch.inference_mode(False):
+                            self._copy()
+                    else:
+                        copied.result()
 
     def _copy(self) -> None:
         self.check()

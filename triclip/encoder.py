@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from os import PathLike
 from typing import Any
 
@@ -18,6 +17,7 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import BackendError, CLIPError, InputError, InputTypeError
 from clip_core.image.inputs import errors_naming
 from clip_core.image.loading import load_image
+from clip_core.image.many import in_threads
 from clip_core.processor import CLIPProcessor
 from triclip.checkpoints import check_native, check_sizes
 from triclip.engines import Engine, Vectors, open_engine
@@ -143,13 +143,9 @@ class Encoder:
             NonFiniteError: the model makes NaN, infinity or, where a direction is wanted, zeros of them.
         """
         numbered = list(enumerate(listed_images(images)))
-        with ThreadPoolExecutor() as pool:
-            return np.concatenate(
-                [
-                    self.encode_pixels(np.stack(list(pool.map(self._prepare_numbered, numbered[part]))), normalize)
-                    for part in parts(len(numbered), batch_size)
-                ]
-            )
+        return np.concatenate(
+            [self.encode_pixels(self._prepared(numbered[part]), normalize) for part in parts(len(numbered), batch_size)]
+        )
 
     def prepare_image(self, image: ImageInput) -> NDArray[np.float32]:
         """What the model is given of one image: ``[channel, height, width]``.
@@ -163,6 +159,9 @@ class Encoder:
             raise InputError(f"expected one image, got {len(pixels)}. Give several as one list.")
         check_pixel_input(pixels.shape, pixels.dtype.name, self.config.vision_config, False)
         return np.asarray(pixels[0])
+
+    def _prepared(self, numbered: list[tuple[int, ImageInput]]) -> NDArray[np.float32]:
+        return np.stack(in_threads([image for _, image in numbered], self._prepare_numbered, numbered))
 
     def _prepare_numbered(self, numbered: tuple[int, ImageInput]) -> NDArray[np.float32]:
         number, image = numbered

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -33,8 +33,7 @@ def prepare_all(
     others = names[1:]
     batch = np.empty((len(names), *first.shape), first.dtype) if as_batch else None
     places = [None] * len(others) if batch is None else list(batch[1:])
-    workers = min(len(others), _cores()) if are_independent(named_images) else 1
-    prepared = [first, *_mapped(prepare, others, places, workers)]
+    prepared = [first, *in_threads(list(named_images.values()), prepare, others, places)]
     if batch is None or any(
         pixels is not place for pixels, place in zip(islice(prepared, 1, None), places, strict=True)
     ):
@@ -43,15 +42,17 @@ def prepare_all(
     return batch
 
 
-def _mapped(prepare: Prepare, names: list[str], places: list[Pixels | None], workers: int) -> list[Pixels]:
-    if workers <= 1:
-        return list(map(prepare, names, places))
+def in_threads(images: Sequence[object], function: Callable[..., Pixels], *arguments: Sequence[Any]) -> list[Pixels]:
+    """``list(map(function, *arguments))`` in threads, if the images that it reads can be read at the same time."""
+    workers = min(len(arguments[0]), _cores())
+    if workers <= 1 or not are_independent(images):
+        return list(map(function, *arguments))
     with ThreadPoolExecutor(workers) as pool:
         try:
-            found = pool.map(prepare, names, places)
+            found = pool.map(function, *arguments)
         except RuntimeError:  # no more threads, as in one that goes on after the main thread
             pool.shutdown(cancel_futures=True)
-            return list(map(prepare, names, places))
+            return list(map(function, *arguments))
         return list(found)
 
 
@@ -60,15 +61,15 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def are_independent(named_images: Mapping[str, Image.Image | Pixels]) -> bool:
+def are_independent(images: Sequence[object]) -> bool:
     """Whether no two are one picture, or pictures that read from one file, since they are decoded when first used.
 
     Only of files on a disk or in memory is that known: members of an archive look like files of their own, and move
     the archive's place.
     """
-    files = {name: getattr(image, "fp", None) for name, image in named_images.items()}
-    sources = [id(files[name] or image) for name, image in named_images.items()]
-    return len(set(sources)) == len(sources) and all(file is None or _is_its_own(file) for file in files.values())
+    pictures = [(image, getattr(image, "fp", None)) for image in images if isinstance(image, Image.Image)]
+    sources = {id(file or image) for image, file in pictures}
+    return len(sources) == len(pictures) and all(file is None or _is_its_own(file) for _, file in pictures)
 
 
 def _is_its_own(file: object) -> bool:

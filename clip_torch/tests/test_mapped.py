@@ -184,3 +184,14 @@ def test_loading_draws_no_initial_weights_and_imports_no_compiler(directory):
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "clip_torch.mapped" in loaded
     assert "torch._dynamo" not in loaded
+
+
+def test_weights_are_handed_out_at_exit_when_no_thread_can_be_started(directory):
+    code = (
+        "import atexit, sys; from clip_torch import CLIPModel\n"
+        "model = CLIPModel.from_pretrained(sys.argv[1])\n"
+        "atexit.register(lambda: print(len(model.mapped.held()) > 0, len(model.state_dict()), model.mapped.held()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, directory], capture_output=True, text=True, check=True)
+    expected = len(CLIPModel(DISTINCT).state_dict())
+    assert (done.stdout.strip(), done.stderr) == (f"True {expected} []", "")

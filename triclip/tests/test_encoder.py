@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,23 @@ def test_an_image_may_be_a_path_a_string_an_image_or_an_array(encoder: triclip.E
         np.testing.assert_array_equal(encoder.encode_images(given), one)
     several = encoder.encode_images([path, str(path), image, pixels], batch_size=4)
     np.testing.assert_allclose(several, np.repeat(one, 4, axis=0), atol=1e-6)
+
+
+def test_pictures_that_share_a_file_are_decoded_one_after_the_other(
+    encoder: triclip.Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Members of an archive move its place: in threads one would be read from the midst of another."""
+    paths = [draw_picture(tmp_path / f"{seed}.png", seed) for seed in (1, 2, 3)]
+    wanted = encoder.encode_images(paths)
+    with tarfile.open(tmp_path / "pictures.tar", "w") as archive:
+        for path in paths:
+            archive.add(path, path.name)
+    monkeypatch.setattr("clip_core.image.many.ThreadPoolExecutor", None)
+    with tarfile.open(tmp_path / "pictures.tar") as archive:
+        members = [Image.open(archive.extractfile(path.name)) for path in paths]  # type: ignore[arg-type]
+        np.testing.assert_allclose(encoder.encode_images(members), wanted, atol=1e-6)
+    one = Image.open(paths[0])
+    np.testing.assert_allclose(encoder.encode_images([one, one]), wanted[[0, 0]], atol=1e-6)
 
 
 def test_a_single_text_gives_one_row(encoder: triclip.Encoder) -> None:

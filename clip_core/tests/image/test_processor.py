@@ -406,7 +406,7 @@ class TestManyImages:
         synthetic_image("RGB", 90, 120).save(tmp_path / "picture.png")
         processor = CLIPImageProcessor(size=23, crop_size=19)
         with Image.open(tmp_path / "picture.png") as image:
-            assert not are_independent({"a": image, "b": image})
+            assert not are_independent([image, image])
             batch = processor([image] * 8, return_tensors="np")["pixel_values"]
         assert (batch == batch[0]).all()
 
@@ -430,10 +430,9 @@ class TestManyImages:
                 synthetic_image("RGB", 9, 8).save(tmp_path / f"{name}.bmp")
                 archive.add(tmp_path / f"{name}.bmp", name)
         with tarfile.open(tmp_path / "pictures.tar") as archive:
-            members = {name: Image.open(archive.extractfile(name)) for name in "abc"}
-            assert not are_independent(members)
+            assert not are_independent([Image.open(archive.extractfile(name)) for name in "abc"])
         with (
             Image.open(tmp_path / "a.bmp") as first,
             Image.open(io.BytesIO((tmp_path / "b.bmp").read_bytes())) as second,
         ):
-            assert are_independent({"a": first, "b": second, "c": synthetic_array(4, 5, 3)})
+            assert are_independent([first, second, *[synthetic_array(4, 5, 3)] * 2])
