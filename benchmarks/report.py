@@ -79,25 +79,27 @@ def table(row: Row, title: str, cases: Sequence[Result]) -> list[str]:
 
 def failures(found: Result) -> list[str]:
     """Why a side has no time, once for each reason."""
-    reasons: dict[str, str] = {}
-    for case in found["cases"]:
-        for side, known in case["sides"].items():
-            if "failed" in known:
-                reasons.setdefault(f"{side}: {' '.join(known['failed'].split())[:160]}", "")
+    failed = ((side, known) for case in found["cases"] for side, known in case["sides"].items() if "failed" in known)
+    reasons = dict.fromkeys(f"{side}: {' '.join(known['failed'].split())[:160]}" for side, known in failed)
     return [*(f"- Fails: {reason}" for reason in reasons), ""] if reasons else []
 
 
-def differences(found: Result) -> str:
-    """How far results were apart, in the worst case."""
-    apart = {
-        side: known["difference"]
-        for case in found["cases"]
-        for side, known in case["sides"].items()
-        if known.get("seconds") and known.get("difference") is not None
-    }
-    worst = max(apart.values(), default=0.0)
-    sides = [side for side, value in apart.items() if value > worst / 10]
-    return f"Results differ from those of the reference by {worst:.1g} at most ({', '.join(sides)})." if worst else ""
+def differences(row: Row, found: Result) -> list[str]:
+    """How far results were apart, in the worst case of each group."""
+    apart: dict[Any, dict[str, float]] = {}
+    for case in found["cases"]:
+        worst = apart.setdefault(case["case"].get(row.group), {})
+        for side, known in case["sides"].items():
+            if "seconds" in known and "difference" in known:
+                worst[side] = max(worst.get(side, 0.0), known["difference"])
+    return [_worst(group, sides) for group, sides in apart.items() if any(sides.values())]
+
+
+def _worst(group: Any, sides: Mapping[str, float]) -> str:
+    most = max(sides.values())
+    names = ", ".join(side for side, value in sides.items() if value > most / 10)
+    results = "Results" if group is None else f"Results, {group},"
+    return f"{results} differ from those of the reference by {most:.1g} at most ({names})."
 
 
 def head(found: Result) -> str:
@@ -121,7 +123,7 @@ def part(row: Row, found: Result) -> str:
     for title, cases in tables(row, found):
         lines += table(row, title, cases)
     lines += failures(found)
-    return "\n".join([*lines, differences(found)]).strip()
+    return "\n".join([*lines, *differences(row, found)]).strip()
 
 
 def main() -> None:

@@ -45,6 +45,18 @@ def test_the_part_of_a_row() -> None:
     assert not any("absent" in line for line in lines)
 
 
+def test_the_worst_case_of_each_group_is_told() -> None:
+    def case(dtype: str, **differences: float) -> dict[str, Any]:
+        sides = {side: {**TIMED, "difference": value} for side, value in differences.items()}
+        return {"case": {"dtype": dtype}, "sides": sides}
+
+    cases = [case("float32", first=0, second=3e-4, third=2e-6), case("float32", second=1e-6), case("int8", second=0.2)]
+    assert report.differences(dataclasses.replace(ROW, group="dtype"), {"cases": cases}) == [
+        "Results, float32, differ from those of the reference by 0.0003 at most (second).",
+        "Results, int8, differ from those of the reference by 0.2 at most (second).",
+    ]
+
+
 @pytest.mark.parametrize("name", ROWS + ON_REQUEST)
 def test_every_row_can_be_asked_for(name: str) -> None:
     found = row(name)
