@@ -70,8 +70,12 @@ def mapped(tensors: Mapping[str, Tensor], dtype: DType) -> tuple[dict[str, Tenso
         if place.source not in ends or tensor.dtype != dtype or place.offset % dtype.alignment or not tensor.nbytes:
             continue
         if place.offset >= ends[place.source]:
+            try:
+                found[name] = place.source.mapped_tensor(place.offset, dtype, tensor.shape)
+            except (OSError, ValueError):  # no such mappings here, or it was cut meanwhile, which reading it says
+                del ends[place.source]
+                continue
             ends[place.source] = place.offset + tensor.nbytes
-            found[name] = place.source.mapped_tensor(place.offset, dtype, tensor.shape)
             used.add(place.source)
     return found, MappedFiles(used)
 
@@ -97,7 +101,8 @@ class MappedFiles:
         for source in self.sources:
             if source.is_changed():
                 raise CheckpointError(
-                    f"{source.path}: written to in place while a model computes with it, so its weights are not those "
-                    "that were loaded. Load the model again. To replace a checkpoint in use, write beside it and "
-                    "rename, as save_pretrained does; or load with disable_mmap=True, which reads it into memory."
+                    f"{source.path}: written to in place while a model computes with it, or touched, so its weights "
+                    "may not be those that were loaded. Load the model again. To replace a checkpoint in use, write "
+                    "beside it and rename, as save_pretrained does; or load with disable_mmap=True, which reads it "
+                    "into memory."
                 )

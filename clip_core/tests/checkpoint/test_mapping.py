@@ -65,6 +65,18 @@ def test_a_file_that_is_written_to_in_place_is_an_error_from_then_on_and_one_tha
     pickle.loads(pickle.dumps(files)).check()  # copied with its weights
 
 
+@pytest.mark.parametrize("error", [OSError, ValueError])  # ENODEV, ENOMEM; a file that is shorter by now
+def test_what_cannot_be_mapped_is_read(path, monkeypatch, error):
+    def refused(*args, **options):
+        raise error("no mapping")
+
+    monkeypatch.setattr("mmap.mmap", refused)
+    tensors = opened(path)[1]
+    found, files = mapped(tensors, FLOAT)
+    assert not files.sources
+    assert all(found[name] is tensor for name, tensor in tensors.items())
+
+
 def test_a_file_that_was_written_to_just_now_is_read(path):
     os.utime(path, (time.time(), time.time() - 1))
     assert not can_be_mapped(SourceFile(path))
