@@ -2,8 +2,8 @@
 
 Loading then copies nothing. A private mapping is not safe to train in: where somebody cuts the file short, the kernel
 drops what was written to the memory. So weights are copied into memory of their own before the first call that
-gradients could go through, before ``train()``, and before a ``state_dict()`` is handed out; and every other call
-asks first whether the file is still the one that was loaded (decision 39).
+gradients could go through, before ``train()``, before a ``state_dict()`` is handed out, and before the model is
+compiled; and every other call asks first whether the file is still the one that was loaded (decision 39).
 """
 
 from __future__ import annotations
@@ -45,13 +45,22 @@ class MappedWeights:
             module.register_state_dict_pre_hook(self.before_state_dict)  # type: ignore[no-untyped-call]  # torch's
 
     def before_call(self, module: nn.Module, inputs: Any) -> None:
-        """Checks the files, or copies the weights where gradients are on; compiled code does neither."""
-        if torch.compiler.is_compiling() or not self.files.sources:
+        """Checks the files, or copies the weights where gradients are on, or for compiled code, which does not ask."""
+        if torch.compiler.is_compiling():
+            self.before_compilation()
+        if not self.files.sources:  # read after that, so that compiled code is for models without mapped weights alone
             return
         if torch.is_grad_enabled():
             self.copy()
         else:
             self.check()
+
+    def before_compilation(self) -> None:
+        """Copies the weights; torch's compiler calls it while it traces, and not again."""
+        self.copy()
+
+    # torch.compiler.assume_constant_result, which would import the compiler
+    before_compilation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def before_state_dict(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:
         """Copies the weights, since whoever gets them may write that file; checks where parameters are asked for."""

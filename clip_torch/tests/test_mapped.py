@@ -179,6 +179,30 @@ def test_a_compiled_model_and_an_exported_one_are_the_same(directory):
     same(exported(IDS).pooler_output, expected)
 
 
+def compiled(model):
+    code = torch.compile(model, backend="eager", fullgraph=True)
+    code(IDS)
+    return code
+
+
+@pytest.mark.parametrize(
+    "translated",
+    [
+        compiled,
+        lambda model: torch.export.export(model, (IDS,)).module(),
+        lambda model: torch.export.export(model, (IDS,), strict=True).module(),
+    ],
+)
+def test_compiled_code_which_asks_nothing_has_its_weights_to_itself(directory, translated):
+    model = CLIPTextModel.from_pretrained(directory)
+    with torch.no_grad():
+        expected = model(IDS).pooler_output
+        code = translated(model)
+        assert not is_mapped(model)
+        written_over(directory)
+        same(code(IDS).pooler_output, expected)
+
+
 def test_loading_draws_no_initial_weights_and_imports_no_compiler(directory):
     code = f"import sys, clip_torch; clip_torch.CLIPModel.from_pretrained({str(directory)!r}); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
