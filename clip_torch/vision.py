@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
@@ -27,26 +26,6 @@ from clip_torch.vision_resnet import VisionResNet
 from clip_torch.weights import CLIPPreTrainedModel
 
 
-class PatchEmbedding(nn.Conv2d):
-    """A convolution whose stride is its kernel, which is one product of all patches: faster than convolving.
-
-    By type and weights it stays a convolution, for what adapts, prunes or exchanges those.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """``[batch, channel, height, width]`` to ``[batch, hidden, row, column]``; what fills no patch is left."""
-        size = self.kernel_size[0]
-        sizes = self.stride == self.kernel_size == self.weight.shape[2:] == (size, size) and input.ndim == 4
-        whole = sizes and self.padding == (0, 0) and self.dilation == (1, 1)  # somebody may have changed them
-        if torch.compiler.is_compiling() or not whole:  # compiled sizes may be symbols
-            return super().forward(input)
-        rows, columns = input.shape[2] // size, input.shape[3] // size
-        pixels = input[:, :, : rows * size, : columns * size]
-        patches = pixels.reshape(*pixels.shape[:2], rows, size, columns, size)
-        patches = patches.permute(0, 2, 4, 1, 3, 5).flatten(3)  # [batch, row, column, channel * size * size]
-        return F.linear(patches, self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-
-
 class VisionEmbeddings(nn.Module):
     """Class token and linear patch embedding, plus position embedding."""
 
@@ -57,7 +36,7 @@ class VisionEmbeddings(nn.Module):
         self.num_patches = config.patches_per_side**2
         self.num_positions = tokens = self.num_patches + 1
         self.class_embedding = nn.Parameter(torch.empty(config.hidden_size))
-        self.patch_embedding = PatchEmbedding(
+        self.patch_embedding = nn.Conv2d(
             config.num_channels, config.hidden_size, config.patch_size, stride=config.patch_size, padding=0, bias=False
         )
         self.position_embedding = nn.Embedding(tokens, config.hidden_size)

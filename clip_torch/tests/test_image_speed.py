@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from clip_core.config import CLIPConfig
 from clip_torch import CLIPModel
 from clip_torch.layers import is_watched, quick_gelu
 from clip_torch.mapped import MappedWeights
-from clip_torch.vision import PatchEmbedding
 
 CONFIG = CLIPConfig(
     text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
@@ -153,31 +151,6 @@ def test_a_block_that_is_compiled_by_itself_gets_what_it_always_got(model, pixel
     model.vision_model.encoder.layers[-1].compile(backend="eager")
     with torch.no_grad():
         assert tokens_of_last_mlp(model, pixels)[0] == [17]
-
-
-@pytest.mark.parametrize(("height", "width"), [(28, 28), (23, 37)])
-def test_patches_are_a_convolution(height, width):
-    layer = PatchEmbedding(3, 11, 7, stride=7, bias=False)
-    pixels = torch.randn(2, 3, height, width)
-    found = layer(pixels)
-    torch.testing.assert_close(found, F.conv2d(pixels, layer.weight, stride=7))
-    assert found.flatten(2).transpose(1, 2).is_contiguous()
-
-
-@pytest.mark.parametrize(
-    ("attribute", "value"),
-    [
-        ("stride", (3, 3)),
-        ("padding", (2, 2)),
-        ("dilation", (2, 2)),
-        ("weight", torch.nn.Parameter(torch.ones(11, 3, 5, 5))),
-    ],
-)
-def test_patches_that_somebody_changed_are_a_convolution(attribute, value):
-    """Overlapping ones, as for dense features, are set by the stride."""
-    layer, pixels = PatchEmbedding(3, 11, 7, stride=7, bias=False), torch.randn(2, 3, 28, 28)
-    setattr(layer, attribute, value)
-    assert torch.equal(layer(pixels), torch.nn.Conv2d.forward(layer, pixels))
 
 
 def test_a_trace_is_that_of_a_call_without_gradients(model):

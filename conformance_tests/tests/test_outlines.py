@@ -76,8 +76,6 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "vision.VisionTransformer.is_untouched": "of queries",
     "layers.is_ours": "of queries: blocks and attention of others take no such arguments",
     "weights.CLIPPreTrainedModel.__getstate__": "only torch's weights can lie in a file that somebody writes to",
-    "vision.PatchEmbedding": "torch's convolution is slower than the product that it is",
-    "vision.PatchEmbedding.call": "of PatchEmbedding",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
     "layers.EncoderOutput": "code around transformers' torch models calls the encoder itself",
