@@ -123,7 +123,8 @@ def test_a_linen_module_has_the_tree_of_the_model(model, inputs, assert_same):
     features = FlaxCLIPTextModelWithProjectionModule(DISTINCT.text_config).apply
     params = {part: model.params[part] for part in ("text_model", "text_projection")}
     embeds = features({"params": params}, inputs["input_ids"], inputs["attention_mask"]).text_embeds
-    assert_same(embeds, model.get_text_features(inputs["input_ids"], inputs["attention_mask"]), atol=0)
+    pooled = model(**inputs).text_model_output.pooler_output  # padding and all, as the module computes
+    assert_same(embeds, model.text_projection(pooled), atol=0)
 
 
 def test_a_module_is_part_of_another_and_draws_its_weights(inputs):

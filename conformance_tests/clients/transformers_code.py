@@ -175,7 +175,12 @@ def _(directory: Path) -> Any:
     return ours(**inputs).logits_per_text, theirs(**inputs).logits_per_text
 
 
-@trial("features of texts and images, clip_torch.hf")
+@trial(  # features alone leave out padding and the last block's other tokens; transformers 5 returns these, too
+    "features of texts and images, clip_torch.hf: of the tokens that count, sums in another order"
+    if _IS_4
+    else "features of texts and images, clip_torch.hf",
+    within=1e-5 if _IS_4 else 0,
+)
 def _(directory: Path) -> Any:
     checkpoint, inputs = tiny_checkpoint(directory), _collated(_pairs())
     found = []
