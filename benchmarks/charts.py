@@ -35,7 +35,7 @@ def draw(row: Row, found: dict[str, Any], path: Path) -> None:
     most = max(_bars(cases) for _, cases in panels)
     size = (6.2 * columns, lines * (1.1 + 0.16 * most))
     figure, axes = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
-    for axis, (title, cases) in zip(axes.flat, panels, strict=False):
+    for axis, (title, cases) in zip(axes.flat[: len(panels)], panels, strict=True):
         _panel(axis, row, title, cases)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)

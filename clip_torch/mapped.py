@@ -59,7 +59,7 @@ class MappedWeights:
         """Copies the weights; torch's compiler calls it while it traces, and not again."""
         self.copy()
 
-    # torch.compiler.assume_constant_result, which would import the compiler
+    # the mark that torch.compiler.assume_constant_result sets; that would import the compiler with this module
     before_compilation._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
     def before_state_dict(self, module: nn.Module, prefix: str, keep_vars: bool) -> None:
