@@ -141,7 +141,7 @@ class FlaxCLIPPreTrainedModel(FunctionalForm, nnx.Module):
         drawn = seed if rngs is None else jax.random.bits(rngs.params())
         if not _do_init:
             values = self.no_values(kept)
-        elif isinstance(jnp.zeros(()), jax.core.Tracer) and weights is None:
+        elif weights is None and isinstance(jnp.zeros(()), jax.core.Tracer):
             values = self.traced_values(drawn)
         else:
             values = self.initial_values(int(drawn), weights)

@@ -25,6 +25,7 @@ from triclip.finite import check_results, finished
 from triclip.inputs import ImageInput, is_vectors, listed_images, listed_texts, parts
 from triclip.labels import DEFAULT_TEMPLATE, Templates
 from triclip.text_encoder import TextEncoder
+from triclip.vectors import scaled_cosines, unit_length
 
 DTYPES = ("float32", "bfloat16", "float16", "int8", "auto")
 WITH_INT8 = ("torch", "onnx")
@@ -254,7 +255,7 @@ class Encoder:
             InputError, InputTypeError, NonFiniteError: as of the two, or vectors of another length.
         """
         text_embeds, image_embeds = self._text_vectors(texts, batch_size), self._image_vectors(images, batch_size)
-        logits = self._engine.logits(text_embeds, image_embeds).T
+        logits = scaled_cosines(text_embeds, image_embeds, self._engine.logit_scale())
         check_results(self._engine, logits, "logits")
         return logits
 
@@ -285,7 +286,7 @@ class Encoder:
             raise InputError(f"{name}: expected vectors [batch, {self.embed_dim}], got shape {vectors.shape}.")
         if not (np.isfinite(rows).all() and rows.any(axis=1).all()):
             raise InputError(f"{name}: expected vectors of finite numbers that are not all 0.")
-        return self._engine.unit_length(rows)
+        return unit_length(rows)
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

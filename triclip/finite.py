@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from clip_core.errors import NonFiniteError
 from triclip.engines import Engine, Vectors
+from triclip.vectors import unit_length
 
 
 def finished(engine: Engine, features: Vectors, normalize: bool, what: str) -> Vectors:
@@ -22,25 +23,19 @@ def finished(engine: Engine, features: Vectors, normalize: bool, what: str) -> V
     if not normalize:
         return features
     check_directions(features, what)
-    return engine.unit_length(features)
+    return unit_length(features)
 
 
 def check_results(engine: Engine, values: NDArray[np.float32], what: str) -> None:
-    """`check_finite` for what an engine made."""
-    with np.errstate(all="ignore"):
-        check_finite(values, what, engine.model.named_weights(), engine.dtype)
-
-
-def check_finite(values: NDArray[np.float32], what: str, weights: Mapping[str, NDArray[Any]], dtype: str) -> None:
-    """Raises `NonFiniteError`, which names the cause, unless all values are finite.
+    """Raises `NonFiniteError`, which names the cause, unless all values that an engine made are finite.
 
     Args:
         what: the values are, in the plural.
-        weights: of the model that made them, looked at only if there is something to explain.
-        dtype: that it computed in.
     """
     if not np.isfinite(values).all():
-        raise NonFiniteError(f"{what} are NaN or infinite: {_cause(weights, dtype)}")
+        with np.errstate(all="ignore"):
+            cause = _cause(engine.model.named_weights(), engine.dtype)
+        raise NonFiniteError(f"{what} are NaN or infinite: {cause}")
 
 
 def check_directions(features: NDArray[np.float32], what: str) -> None:

@@ -41,11 +41,8 @@ class Engine(Protocol):
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         """The model's ``get_text_features``: ``[text, token]`` to ``[text, embed]``."""
 
-    def unit_length(self, embeds: Vectors) -> Vectors:
-        """The model's own normalisation of ``[batch, embed]``."""
-
-    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
-        """The model's own logits of unit vectors: ``[text, image]``."""
+    def logit_scale(self) -> np.float32:
+        """The weight of that name; cosines are multiplied by its exponential."""
 
 
 def open_engine(backend: str, directory: Path, device: str | None, dtype: str) -> Engine:

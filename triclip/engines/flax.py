@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.padding import rounded_up
 from clip_flax import FlaxCLIPModel
-from clip_flax.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
 
@@ -42,7 +40,7 @@ class FlaxEngine:
 
     def image_features(self, pixel_values: NDArray[np.float32]) -> Vectors:
         with self._on_device():
-            return _array(self._image_features(self.model, jnp.asarray(pixel_values)))
+            return _array(self._image_features(self.model, np.asarray(pixel_values)))
 
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         with self._on_device():
@@ -50,21 +48,16 @@ class FlaxEngine:
             mask = None if attention_mask is None else _widened(attention_mask, length)
             return _array(self._text_features(self.model, _widened(input_ids, length), mask))
 
-    def unit_length(self, embeds: Vectors) -> Vectors:
-        with self._on_device():
-            return _array(unit_length(jnp.asarray(embeds)))
-
-    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
-        with self._on_device():
-            return _array(self.model.logits(jnp.asarray(text_embeds), jnp.asarray(image_embeds)))
+    def logit_scale(self) -> np.float32:
+        return np.float32(self.model.logit_scale[...])
 
     def _on_device(self) -> Any:
         return nullcontext() if self.place is None else jax.default_device(self.place)
 
 
-def _widened(array: NDArray[Any], length: int) -> jax.Array:
+def _widened(array: NDArray[Any], length: int) -> NDArray[np.int32]:
     """``[text, token]`` with zeros up to a length."""
-    return jnp.asarray(np.pad(array, ((0, 0), (0, length - array.shape[1]))), np.int32)
+    return np.pad(array.astype(np.int32), ((0, 0), (0, length - array.shape[1])))
 
 
 def _array(array: jax.Array) -> NDArray[np.float32]:

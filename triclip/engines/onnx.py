@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_onnx import CLIPModel
-from clip_onnx.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
 
@@ -37,8 +36,5 @@ class ONNXEngine:
     def text_features(self, input_ids: NDArray[Any], attention_mask: NDArray[Any] | None) -> Vectors:
         return self.model.get_text_features(input_ids, attention_mask)
 
-    def unit_length(self, embeds: Vectors) -> Vectors:
-        return unit_length(embeds)
-
-    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
-        return self.model.logits(text_embeds, image_embeds)
+    def logit_scale(self) -> np.float32:
+        return np.float32(self.model.named_weights()["logit_scale"])

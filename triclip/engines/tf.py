@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,19 +13,18 @@ from numpy.typing import NDArray
 
 from clip_core.errors import BackendError
 from clip_tf import TFCLIPModel
-from clip_tf.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
 
 
 class TFEngine:
-    """An `Engine` on TensorFlow; towers are compiled, anew for each number of images or texts."""
+    """An `Engine` on TensorFlow; from its second call on, a tower is a graph, traced anew for another size of batch."""
 
     def __init__(self, model: TFCLIPModel, device: str) -> None:
         self.model, self.device = model, device
         self.dtype = model.compute_dtype
-        self._image_features = tf.function(model.get_image_features, reduce_retracing=True)
-        self._text_features = tf.function(model.get_text_features, reduce_retracing=True)
+        self._image_features = _graph_from_second_call(model.get_image_features)
+        self._text_features = _graph_from_second_call(model.get_text_features)
 
     @classmethod
     def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
@@ -47,16 +47,27 @@ class TFEngine:
             mask = None if attention_mask is None else tf.constant(attention_mask, tf.int32)
             return _array(self._text_features(tf.constant(input_ids, tf.int32), mask))
 
-    def unit_length(self, embeds: Vectors) -> Vectors:
-        with self._on_device():
-            return _array(unit_length(tf.constant(embeds)))
-
-    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
-        with self._on_device():
-            return _array(self.model.logits(tf.constant(text_embeds), tf.constant(image_embeds)))
+    def logit_scale(self) -> np.float32:
+        return np.float32(self.model.logit_scale.numpy())
 
     def _on_device(self) -> Any:
         return tf.device(_tf_name(self.device))
+
+
+def _graph_from_second_call(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that runs as it stands the first time: to trace a tower takes as long as to call it some five times.
+
+    Whoever asks for one batch, as for the labels of a classifier or for one picture, has nothing of the graph.
+    """
+    graph = tf.function(function, reduce_retracing=True)
+    was_called = False
+
+    def call(*arguments: Any) -> Any:
+        nonlocal was_called
+        compute, was_called = graph if was_called else function, True
+        return compute(*arguments)
+
+    return call
 
 
 def _check_framework() -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from clip_core.errors import InputError
 from clip_torch import CLIPModel
 from clip_torch.int8 import Int8Linear, to_int8
-from clip_torch.model import unit_length
 from triclip.engines import Vectors
 from triclip.engines.devices import choose_device
 
@@ -58,13 +57,8 @@ class TorchEngine:
             mask = None if attention_mask is None else self._tensor(attention_mask)
             return _array(self.model.get_text_features(self._tensor(input_ids), mask))
 
-    def unit_length(self, embeds: Vectors) -> Vectors:
-        with torch.inference_mode():
-            return _array(unit_length(self._tensor(embeds)))
-
-    def logits(self, text_embeds: Vectors, image_embeds: Vectors) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return _array(self.model.logits(self._tensor(text_embeds), self._tensor(image_embeds)))
+    def logit_scale(self) -> np.float32:
+        return np.float32(self.model.logit_scale.item())
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.tensor(array, device=self.place)

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
 import triclip
 from clip_core.errors import ConfigError, NonFiniteError
-from triclip.finite import check_finite
+from triclip.finite import check_results
 from triclip.tests.conftest import changed_copy, draw_picture
 
 LAYER = "text_model.encoder.layers.1.mlp.fc1.bias"
@@ -37,9 +39,9 @@ def test_features_that_are_zero_are_numbers(checkpoint: str, tmp_path: Path) -> 
 
 
 def test_another_dtype_is_advised_where_one_is_too_narrow() -> None:
-    weights = {"logit_scale": np.float32(1)}
+    model = SimpleNamespace(named_weights=lambda: {"logit_scale": np.float32(1)})
     with pytest.raises(NonFiniteError, match="results exceed float16. Compute in float32."):
-        check_finite(np.array([np.inf], np.float32), "vectors", weights, "float16")
+        check_results(cast(Any, SimpleNamespace(model=model, dtype="float16")), np.float32([np.inf]), "vectors")
 
 
 def test_statistics_that_divide_by_next_to_nothing_are_refused(checkpoint: str, tmp_path: Path) -> None:
@@ -48,3 +50,11 @@ def test_statistics_that_divide_by_next_to_nothing_are_refused(checkpoint: str, 
     file.write_text(json.dumps(json.loads(file.read_text()) | {"image_std": [1e-300] * 3}))
     with pytest.raises(ConfigError, match="image_std.*expected pixel values of at most 1e.06"):
         triclip.load(directory, "torch")
+
+
+def test_weights_are_looked_at_only_where_there_is_something_to_explain(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = triclip.load(checkpoint, "torch")
+    monkeypatch.setattr(encoder._engine.model, "named_weights", None)
+    encoder.logits(encoder.encode_texts("cat"), encoder.encode_texts("dog"))
