@@ -30,7 +30,7 @@ from clip_core.checkpoint.directory import (
 )
 from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
 from clip_core.checkpoint.switch import is_saved_name
-from clip_core.checkpoint.tensors import Tensor
+from clip_core.checkpoint.tensors import Tensor, contiguous
 from clip_core.checks import check_end_of_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputTypeError, WeightMismatchError
@@ -41,6 +41,7 @@ from clip_core.members import ModelMembers
 from clip_core.positions import NewSizes
 from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.schemes import Scheme
+from clip_core.threads import map_ahead, usable_cores
 from clip_core.weights import (
     AXES,
     COUNTER_DTYPE,
@@ -188,16 +189,27 @@ class PretrainedModel(ModelMembers, Publishable):
             WeightMismatchError: missing, unexpected or misshapen weights, or of an impossible dtype, all in one list.
         """
         specs = self.weight_specs()
-        if weights is None:
-            values = (draw_weight(spec, self.config, seed) for spec in specs)
-        else:
-            names = match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
-            values = (_own(weights, names[spec.name]).reshape(spec.shape) for spec in specs)
-        for spec, value in zip(specs, values, strict=True):
+        places = [self.place(spec) for spec in specs]
+        orders = [permutation(AXES[spec.kind], axes) for spec, (_, _, axes) in zip(specs, places, strict=True)]
+        names = {} if weights is None else match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
+
+        def value(item: tuple[WeightSpec, tuple[int, ...]]) -> NDArray[Any]:
+            spec, order = item
+            if weights is None:
+                found = draw_weight(spec, self.config, seed)
+            else:
+                found = _own(weights, names[spec.name]).reshape(spec.shape)
             if spec.kind == "counter":
-                value = np.asarray(value, COUNTER_DTYPE)
-            owner, leaf, axes = self.place(spec)
-            yield owner, leaf, np.transpose(value, permutation(AXES[spec.kind], axes))
+                found = np.asarray(found, COUNTER_DTYPE)
+            return contiguous(np.transpose(found, order))
+
+        items = list(zip(specs, orders, strict=True))
+        # somebody's own mapping may not be read in threads; what a framework keeps as the file does costs nothing here
+        is_work = weights is None or (isinstance(weights, LazyWeights) and any(map(_is_change, orders)))
+        cores = usable_cores()
+        values = map_ahead(value, items, 2 * cores, cores) if is_work and cores > 1 else map(value, items)
+        for (owner, leaf, _), found in zip(places, values, strict=True):
+            yield owner, leaf, found
 
     @classmethod
     def from_pretrained(
@@ -385,6 +397,10 @@ def module_at(model: Any, path: str) -> Any:
     """The part of a model at a dotted path, where numbers are positions in lists; the model itself if it is empty."""
     steps = path.split(".") if path else []
     return reduce(lambda owner, step: owner[int(step)] if step.isdecimal() else getattr(owner, step), steps, model)
+
+
+def _is_change(order: tuple[int, ...]) -> bool:
+    return order != tuple(range(len(order)))
 
 
 def _own(weights: Weights, name: str) -> NDArray[Any]:

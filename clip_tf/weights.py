@@ -13,7 +13,6 @@ import keras
 from keras import ops
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import InputTypeError
 from clip_core.pretrained import PretrainedModel, Weights
 from clip_core.schemes import KERAS
@@ -152,7 +151,7 @@ class TFCLIPPreTrainedModel(WithAdapters, UpstreamMembers, PretrainedModel, kera
             with layers_of(policy), keras.name_scope(self.name, caller=self):
                 self.make_layers(self.config)
             for owner, leaf, value in self.initial_values(seed, weights):
-                set_first_value(getattr(owner, leaf), contiguous(value))
+                set_first_value(getattr(owner, leaf), value)
         for layer in self._flatten_layers():
             layer.built = True  # no build on the first call: all variables are there
 

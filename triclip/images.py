@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from clip_core.errors import InputError
+from clip_core.threads import map_ahead
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,20 +143,10 @@ def read_ahead(files: Iterable[ImageFile], read: ReadFunction, limit: int) -> It
 
     Only what ``read`` returns is kept, so that memory holds ``limit`` prepared pictures and one decoded per thread.
     """
-    pool = ThreadPoolExecutor()
-    waiting: deque[Future[Picture]] = deque()
-    try:
-        for file in files:
-            waiting.append(pool.submit(_read, file, read))
-            if len(waiting) >= limit:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(partial(_read, read), files, limit)
 
 
-def _read(file: ImageFile, read: ReadFunction) -> Picture:
+def _read(read: ReadFunction, file: ImageFile) -> Picture:
     if file.problem is not None:
         return Picture(file.path, problem=f"{file.path}: {file.problem}")
     try:

@@ -22,13 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.checkpoint.switch import placed
-from clip_core.checkpoint.tensors import Array, DType, Place, Shape, Tensor, empty
+from clip_core.checkpoint.tensors import Array, DType, Place, Shape, Tensor, empty, passing
 from clip_core.errors import CheckpointError, CheckpointNotFoundError
 from clip_core.regular_files import open_descriptor
 
 Fingerprint: TypeAlias = tuple[int, ...]
 """Device, inode, size and time of modification of a file."""
 _PIECE_BYTES = 2**30  # what one call of the system is asked for; Linux reads at most 2 GiB
+_LARGEST_REUSED = 2**25  # bytes; glibc gives more back to the system at once, whoever is to have it next
 
 
 class SourceFile:
@@ -106,7 +107,8 @@ class SourceFile:
 
     def _array(self, offset: int, count: int) -> NDArray[np.uint8]:
         try:
-            content = empty((count,), np.dtype(np.uint8))
+            make = empty if count > _LARGEST_REUSED else passing
+            content = make((count,), np.dtype(np.uint8))
         except MemoryError as error:
             raise CheckpointError(f"{self.path}: there is no memory for {count} bytes of it.") from error
         done = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ DType: TypeAlias = np.dtype[Any]
 
 _STRIP = 16
 _ALIGNMENT = 64  # bytes
+_ASKS_FOR_HUGE_PAGES = 1 << 22  # bytes; from here on NumPy does, for which Linux may have to tidy its memory first
 BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
 WEIGHT_DTYPES = {dtype.name: dtype for dtype in (np.dtype("<f8"), np.dtype("<f4"), np.dtype("<f2"), BFLOAT16)}
 """The dtypes that weights can have, by name."""
@@ -87,6 +89,19 @@ def _cast(value: Array, dtype: DType, name: str) -> Array:
 
 def empty(shape: Shape, dtype: DType) -> Array:
     """A new array that begins at a multiple of 64 bytes, where XLA and TensorFlow take memory over without a copy."""
+    count = math.prod(shape) * dtype.itemsize
+    if count >= _ASKS_FOR_HUGE_PAGES and hasattr(mmap, "MAP_ANONYMOUS"):
+        try:
+            memory = mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError:  # too many mappings, or no memory, which NumPy says
+            pass
+        else:
+            return np.frombuffer(memory, dtype).reshape(shape)
+    return passing(shape, dtype)
+
+
+def passing(shape: Shape, dtype: DType) -> Array:
+    """As `empty`, for an array that is soon let go: the next one gets its memory, which the system has cleared."""
     count = math.prod(shape) * dtype.itemsize
     memory = np.empty(count + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT

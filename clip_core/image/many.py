@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from clip_core.image.inputs import Pixels
+from clip_core.threads import usable_cores
 
 
 class Prepare(Protocol):
@@ -44,7 +44,7 @@ def prepare_all(
 
 def in_threads(images: Sequence[object], function: Callable[..., Pixels], *arguments: Sequence[Any]) -> list[Pixels]:
     """``list(map(function, *arguments))`` in threads, if the images that it reads can be read at the same time."""
-    workers = min(len(arguments[0]), _cores())
+    workers = min(len(arguments[0]), usable_cores())
     if workers <= 1 or not are_independent(images):
         return list(map(function, *arguments))
     with ThreadPoolExecutor(workers) as pool:
@@ -54,11 +54,6 @@ def in_threads(images: Sequence[object], function: Callable[..., Pixels], *argum
             pool.shutdown(cancel_futures=True)
             return list(map(function, *arguments))
         return list(found)
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def are_independent(images: Sequence[object]) -> bool:

@@ -18,7 +18,24 @@ def test_contiguous_arrays_have_the_same_elements(data):
     np.testing.assert_array_equal(found, view)
 
 
+def test_large_arrays_are_memory_of_their_own_until_there_are_too_many(monkeypatch):
+    shape, dtype = (3, 1 << 20), np.dtype("<f4")
+    first, second = empty(shape, dtype), empty(shape, dtype)
+    first[:], second[:] = 1, 2
+    assert (first == 1).all()
+
+    def refuse(*_, **__):
+        raise OSError("Cannot allocate memory")
+
+    monkeypatch.setattr("mmap.mmap", refuse)
+    third = empty(shape, dtype)
+    third[:] = 3
+    assert third.shape == shape
+    assert third.ctypes.data % 64 == 0
+
+
 def test_new_arrays_begin_where_frameworks_take_memory_over():
     for size in range(2, 9):
         assert empty((size, 3), np.dtype("<f2")).ctypes.data % 64 == 0
+        assert empty((size, 1 << 20), np.dtype("<f4")).ctypes.data % 64 == 0
         assert contiguous(np.zeros((size, 5), np.float32).T).ctypes.data % 64 == 0
