@@ -43,16 +43,14 @@ def compiled(parts: tuple[type, ...], module: Any, *inputs: Any) -> Any:
 
     Args:
         parts: the classes that such a module is made of, besides those of Flax.
-        inputs: of its call, by position: arrays or ``None``, and truth values, of which each has a program.
+        inputs: of its call, by position: arrays or ``None``, and truth values and counts, of which each has a program.
     """
     leaves, structure = jax.tree.flatten(module)
-    choices = tuple(bool(given) if isinstance(given, int | np.bool_) else None for given in inputs)
+    choices = tuple(int(given) if isinstance(given, int | np.bool_) else None for given in inputs)
     arrays = leaves, [given if choice is None else None for given, choice in zip(inputs, choices, strict=True)]
     if all(isinstance(leaf, Array | np.ndarray) and not isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arrays)):
-        classes = (*parts, *FUNCTIONAL)
-        methods = tuple(method for owner in classes for method in vars(owner).values() if inspect.isfunction(method))
         try:
-            program = _program(structure, choices, classes, methods)
+            program = _program(structure, choices, *_classes_and_methods(parts))
         except TypeError:  # something in the module cannot be hashed, so it could change unseen
             program = None
         if program is not None:
@@ -60,15 +58,35 @@ def compiled(parts: tuple[type, ...], module: Any, *inputs: Any) -> Any:
     return module(*inputs)
 
 
+def leaves_nothing_behind(parts: tuple[type, ...], module: Any) -> bool:
+    """Whether a module does nothing but return its result; ``parts`` as of `compiled`."""
+    try:
+        return _is_functional(jax.tree.structure(module), *_classes_and_methods(parts))
+    except TypeError:  # as there
+        return False
+
+
+def _classes_and_methods(parts: tuple[type, ...]) -> tuple[tuple[type, ...], tuple[Callable[..., Any], ...]]:
+    """What a module may be made of."""
+    classes = (*parts, *FUNCTIONAL)
+    return classes, tuple(method for owner in classes for method in vars(owner).values() if inspect.isfunction(method))
+
+
+@lru_cache(maxsize=64)
+def _is_functional(structure: Any, classes: tuple[type, ...], methods: tuple[Callable[..., Any], ...]) -> bool:
+    """Whether modules of this structure leave nothing behind."""
+    return all(map(_is_known, methods)) and _leaves_nothing_behind(structure, classes)
+
+
 @lru_cache(maxsize=64)  # each with a compiled program per shape of inputs
 def _program(
     structure: Any,
-    choices: tuple[bool | None, ...],
+    choices: tuple[int | None, ...],
     classes: tuple[type, ...],
     methods: tuple[Callable[..., Any], ...],
 ) -> Callable[..., Any] | None:
     """A program for modules of this structure; ``None`` if it could differ from the module."""
-    if not (all(map(_is_known, methods)) and _leaves_nothing_behind(structure, classes)):
+    if not _is_functional(structure, classes, methods):
         return None
 
     def compute(leaves: list[Array], arrays: list[Any]) -> Any:

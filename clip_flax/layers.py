@@ -163,18 +163,21 @@ class Attention(nnx.Module):
         attention_mask: Array | None,
         output_attentions: bool = False,
         dropout_rng: Array | None = None,
+        queries: int | None = None,
     ) -> tuple[Array, Array | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
-        Without ``dropout_rng`` nothing is dropped. The returned weights are those before dropout.
+        Without ``dropout_rng`` nothing is dropped. The returned weights are those before dropout. With ``queries``,
+        only so many of the first tokens ask, and are returned.
         """
-        query = self.split_heads(self.q_proj(hidden_states))
+        query = self.split_heads(self.q_proj(hidden_states[:, :queries]))
         key = self.split_heads(self.k_proj(hidden_states))
         value = self.split_heads(self.v_proj(hidden_states))
         weights = self.attention_weights(query, key, attention_mask)
         kept = self.dropout(weights, deterministic=dropout_rng is None, rngs=dropout_rng)
         context = jnp.matmul(kept, value, precision=self.precision)  # [batch, head, query, head_dim]
-        context = context.swapaxes(1, 2).reshape(hidden_states.shape)  # [batch, token, hidden]
+        context = context.swapaxes(1, 2)  # [batch, query, head, head_dim]
+        context = context.reshape(*context.shape[:2], hidden_states.shape[2])  # [batch, query, hidden]
         return self.out_proj(context), weights if output_attentions else None
 
     def split_heads(self, x: Array) -> Array:
@@ -189,6 +192,9 @@ class Attention(nnx.Module):
         if attention_mask is not None:
             scores = jnp.where(attention_mask, scores, jnp.finfo(scores.dtype).min)
         return jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+
+
+ATTENTION = Attention.__call__
 
 
 class MLP(nnx.Module):
@@ -219,22 +225,25 @@ class EncoderLayer(nnx.Module):
         attention_mask: Array | None,
         output_attentions: bool = False,
         dropout_rng: Array | None = None,
+        queries: int | None = None,
     ) -> tuple[Array, Array | None]:
-        """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
-        attended, weights = self.self_attn(
-            self.layer_norm1(computed_once(hidden_states)), attention_mask, output_attentions, dropout_rng
-        )
-        hidden_states = hidden_states + attended
+        """``[batch, token or queries, hidden]`` of ``[batch, token, hidden]``, and the attention if asked for."""
+        normal = self.layer_norm1(computed_once(hidden_states))
+        fewer = () if queries is None else (queries,)  # attention of others takes four
+        attended, weights = self.self_attn(normal, attention_mask, output_attentions, dropout_rng, *fewer)
+        hidden_states = hidden_states[:, :queries] + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(computed_once(hidden_states)))
         return hidden_states, weights
 
 
+BLOCK = EncoderLayer.__call__
 BLOCK_PARTS = (EncoderLayer, Attention, MLP)
 
 
 def are_ours(blocks: Iterable[nnx.Module]) -> bool:
     """Whether blocks and their attention compute what ours do: only then is it known what a token depends on."""
-    return all(type(block) is EncoderLayer and type(block.self_attn) is Attention for block in blocks)
+    methods = EncoderLayer.__call__ is BLOCK and Attention.__call__ is ATTENTION
+    return methods and all(type(block) is EncoderLayer and type(block.self_attn) is Attention for block in blocks)
 
 
 class Encoder(nnx.Module):
@@ -252,14 +261,20 @@ class Encoder(nnx.Module):
         output_attentions: bool,
         output_hidden_states: bool,
         dropout_rng: Array | None = None,
+        queries: int | None = None,
     ) -> tuple[Array, tuple[Array, ...] | None, tuple[Array, ...] | None]:
-        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
+        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each.
+
+        The last block computes as many of the first tokens as ``queries`` says, or all.
+        """
         all_hidden_states, all_attentions = [hidden_states], []
         for index, layer in enumerate(self.layers):
             layer_rng = None if dropout_rng is None else jax.random.fold_in(dropout_rng, index)
-            inputs = hidden_states, attention_mask, output_attentions, layer_rng
+            fewer = (queries,) if queries is not None and index == len(self.layers) - 1 else ()
+            inputs = hidden_states, attention_mask, output_attentions, layer_rng, *fewer
             if self.gradient_checkpointing:
-                call = nnx.remat(type(layer).__call__, static_argnums=(3,), policy=self.checkpoint_policy)
+                static = (3, 5) if fewer else (3,)
+                call = nnx.remat(type(layer).__call__, static_argnums=static, policy=self.checkpoint_policy)
                 hidden_states, weights = call(layer, *inputs)
             else:
                 hidden_states, weights = compiled(BLOCK_PARTS, layer, *inputs)

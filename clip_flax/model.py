@@ -21,7 +21,7 @@ from clip_flax.explicit_mesh import across_devices
 from clip_flax.functional import params_of_call
 from clip_flax.layers import default, linear, no_weight, wide
 from clip_flax.text import TextTransformer, without_padding
-from clip_flax.vision import vision_tower
+from clip_flax.vision import is_untouched, vision_tower
 from clip_flax.weights import FlaxCLIPPreTrainedModel
 
 AxisName: TypeAlias = str | tuple[str, ...]
@@ -74,7 +74,9 @@ class FlaxCLIPModel(FlaxCLIPPreTrainedModel):
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `FlaxCLIPVisionModel`."""
         model = self.with_params(params_of_call(self, params, train))
         dropout_rng = self.dropout_key(train, dropout_rng)
-        output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng, train)
+        # a tower of others knows no such word
+        unread = {"pooled_only": True} if is_untouched(model.vision_model, dropout_rng) else {}
+        output = model.vision_model(pixel_values, False, False, interpolate_pos_encoding, dropout_rng, train, **unread)
         return model.visual_projection(output.pooler_output)  # [batch, embed]
 
     @across_devices

@@ -12,13 +12,14 @@ from jax import Array
 from clip_core.checks import check_pixel_input, check_pixel_values
 from clip_core.config import CLIPVisionConfig
 from clip_core.outputs import BaseModelOutputWithPooling, CLIPVisionModelOutput
-from clip_flax.compilation import compiled
+from clip_flax.compilation import compiled, leaves_nothing_behind
 from clip_flax.explicit_mesh import across_devices
 from clip_flax.functional import params_of_call
 from clip_flax.layers import (
     ENCODER_PARTS,
     Encoder,
     NoRngs,
+    are_ours,
     default,
     embedding,
     host_values,
@@ -91,8 +92,12 @@ class VisionTransformer(nnx.Module):
         interpolate_pos_encoding: bool = False,
         dropout_rng: Array | None = None,
         train: bool = False,
+        pooled_only: bool = False,
     ) -> BaseModelOutputWithPooling:
-        """Pixels ``[batch, channel, height, width]`` to the tower's output; what trains here is ``dropout_rng``."""
+        """Pixels ``[batch, channel, height, width]`` to the tower's output; what trains here is ``dropout_rng``.
+
+        With ``pooled_only``, ``last_hidden_state`` is that of the class token alone, ``[batch, 1, hidden]``.
+        """
         pixel_values = tensor_input("pixel_values", pixel_values)
         check_pixel_input(sizes(pixel_values), str(pixel_values.dtype), self.config, interpolate_pos_encoding)
         check_pixel_values(host_values(pixel_values))
@@ -105,6 +110,7 @@ class VisionTransformer(nnx.Module):
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
             dropout_rng,
+            *((1,) if pooled_only else ()),
         )
         return BaseModelOutputWithPooling.of(
             {
@@ -119,6 +125,19 @@ class VisionTransformer(nnx.Module):
     def pre_layernorm(self) -> nnx.LayerNorm:
         """``pre_layrnorm``, which checkpoints spell like this."""
         return self.pre_layrnorm
+
+
+TOWER_PARTS = (VisionTransformer, *ENCODER_PARTS)
+
+
+def is_untouched(tower: nnx.Module, dropout_rng: Array | None) -> bool:
+    """Whether nobody can tell that the last block computes less: its modules are ours, and nothing records."""
+    if type(tower) is not VisionTransformer or type(tower.encoder) is not Encoder:
+        return False
+    last = tower.encoder.layers[-1]
+    if not are_ours([last]) or not leaves_nothing_behind(TOWER_PARTS, last):
+        return False
+    return dropout_rng is None or not last.self_attn.dropout.rate  # for each query; the same key, the same numbers
 
 
 def vision_tower(config: CLIPVisionConfig, dtype: Any) -> VisionTransformer | VisionResNet:

@@ -35,7 +35,7 @@ class Tower:
     """What a tower makes.
 
     Attributes:
-        last_hidden_state: ``[batch, token, hidden]``.
+        last_hidden_state: ``[batch, token, hidden]``, where somebody asks for it.
         pooler_output: ``[batch, hidden]``.
         hidden_states, attentions: as of `clip_core.outputs.BaseModelOutputWithPooling`, where somebody asks for them.
     """
@@ -53,6 +53,12 @@ def layout(graph: Graph, config: TowerConfig, tokens: str, mask: str | None = No
     heads = graph.constant([config.num_attention_heads, config.head_dim], "int64")
     shapes = [graph.add("Concat", batch, tokens, sizes, axis=0) for sizes in (hidden, heads)]
     return Layout(shapes[0], shapes[1], mask)
+
+
+def first_tokens(graph: Graph, config: TowerConfig, x: str, layout: Layout, count: int) -> str:
+    """Of ``[batch * token, hidden]`` so many of each row's first tokens, ``[batch * count, hidden]``."""
+    bounds = (graph.constant([number], "int64") for number in (0, count, 1))
+    return flat(graph, config, graph.add("Slice", graph.add("Reshape", x, layout.hidden), *bounds))
 
 
 def flat(graph: Graph, config: TowerConfig, x: str) -> str:
@@ -92,10 +98,26 @@ def layer_norm(graph: Graph, path: str, x: str, eps: float) -> str:
     return graph.add("LayerNormalization", x, scale, bias, axis=-1, epsilon=eps)
 
 
-def attention(graph: Graph, path: str, x: str, config: TowerConfig, layout: Layout, asked: Tower | None = None) -> str:
-    """Multi-head self-attention, ``[batch * token, hidden]`` to the same shape."""
-    query, key, value = (
-        graph.add("Reshape", linear(graph, f"{path}.{name}_proj", x), layout.heads) for name in ("q", "k", "v")
+def attention(
+    graph: Graph,
+    path: str,
+    x: str,
+    config: TowerConfig,
+    layout: Layout,
+    asked: Tower | None = None,
+    queries: int | None = None,
+) -> str:
+    """Multi-head self-attention, ``[batch * token, hidden]`` to the same shape.
+
+    With ``queries``, only so many of the first tokens ask, and are returned.
+    """
+    asking, split = x, layout.heads
+    if queries is not None:
+        asking = first_tokens(graph, config, x, layout, queries)
+        split = graph.constant([-1, queries, config.num_attention_heads, config.head_dim], "int64")
+    query = graph.add("Reshape", linear(graph, f"{path}.q_proj", asking), split)  # [batch, query, head, head_dim]
+    key, value = (
+        graph.add("Reshape", linear(graph, f"{path}.{name}_proj", x), layout.heads) for name in ("k", "v")
     )  # [batch, token, head, head_dim]
     query = graph.add("Mul", query, graph.constant(config.head_dim**-0.5))
     query, value = (graph.add("Transpose", one, perm=[0, 2, 1, 3]) for one in (query, value))
@@ -116,21 +138,39 @@ def mlp(graph: Graph, path: str, x: str, config: TowerConfig) -> str:
 
 
 def encoder_layer(
-    graph: Graph, path: str, x: str, config: TowerConfig, layout: Layout, asked: Tower | None = None
+    graph: Graph,
+    path: str,
+    x: str,
+    config: TowerConfig,
+    layout: Layout,
+    asked: Tower | None = None,
+    queries: int | None = None,
 ) -> str:
-    """A pre-norm transformer block."""
+    """A pre-norm transformer block, ``[batch * token, hidden]`` to ``[batch * (token or queries), hidden]``."""
     normed = layer_norm(graph, f"{path}.layer_norm1", x, config.layer_norm_eps)
-    x = graph.add("Add", x, attention(graph, f"{path}.self_attn", normed, config, layout, asked))
+    attended = attention(graph, f"{path}.self_attn", normed, config, layout, asked, queries)
+    x = x if queries is None else first_tokens(graph, config, x, layout, queries)
+    x = graph.add("Add", x, attended)
     normed = layer_norm(graph, f"{path}.layer_norm2", x, config.layer_norm_eps)
     return graph.add("Add", x, mlp(graph, f"{path}.mlp", normed, config))
 
 
-def encoder(graph: Graph, path: str, x: str, config: TowerConfig, layout: Layout, asked: Tower | None = None) -> str:
-    """The stack of blocks."""
+def encoder(
+    graph: Graph,
+    path: str,
+    x: str,
+    config: TowerConfig,
+    layout: Layout,
+    asked: Tower | None = None,
+    queries: int | None = None,
+) -> str:
+    """The stack of blocks, the last of which computes as many of the first tokens as ``queries`` says, or all."""
+    last = config.num_hidden_layers - 1
     for index in range(config.num_hidden_layers):
         if asked is not None:
             asked.hidden_states.append(graph.add("Reshape", x, layout.hidden))
-        x = encoder_layer(graph, f"{path}.layers.{index}", x, config, layout, asked)
+        fewer = queries if index == last else None
+        x = encoder_layer(graph, f"{path}.layers.{index}", x, config, layout, asked, fewer)
     if asked is not None:
         asked.hidden_states.append(graph.add("Reshape", x, layout.hidden))
     return x

@@ -128,7 +128,7 @@ class CLIPModel(CLIPPreTrainedModel):
         ids, mask, _ = text_inputs(graph, batch="text_batch")
         pixels = vision_inputs(graph, config.vision_config, batch="image_batch")
         texts = text_projection(graph, text_tower(graph, config.text_config, ids, mask).pooler_output)
-        pooled = vision_tower(graph, config.vision_config, pixels).pooler_output
+        pooled = vision_tower(graph, config.vision_config, pixels, pooled_only=True).pooler_output
         images = visual_projection(graph, config.vision_config, pooled)
         texts, images = (_unit_length(graph, embeds) for embeds in (texts, images))
         scale = graph.add("Exp", graph.weight("logit_scale"))

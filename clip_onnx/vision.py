@@ -66,11 +66,18 @@ class VisionTransformer:
         """Projected image embeddings ``[batch, embed]``."""
         pixels = self.checked(pixel_values, interpolate_pos_encoding)
         size = self._size(pixels)
-        program = self.model.program(("vision", size, False), lambda graph: self.fill(graph, size))
-        return program.run({"pixel_values": pixels}, ("image_embeds",))["image_embeds"]
+        program = self.model.program(("image_embeds", size), lambda graph: self.fill_features(graph, size))
+        return program.run({"pixel_values": pixels})["image_embeds"]
 
     def _size(self, pixels: Array) -> tuple[int, int]:
         return (pixels.shape[2], pixels.shape[3])
+
+    def fill_features(self, graph: Graph, size: tuple[int, int]) -> None:
+        """Writes what `features` needs into a graph of its own, for images of a height and width."""
+        pixels = vision_inputs(graph, self.config, size)
+        pooled = vision_tower(graph, self.config, pixels, size, pooled_only=True).pooler_output
+        embed = self.model.config.projection_dim
+        graph.output("image_embeds", visual_projection(graph, self.config, pooled), ("batch", embed))
 
     def fill(self, graph: Graph, size: tuple[int, int] | None = None, everything: bool = False) -> None:
         """Writes the tower into a graph of its own, with its projection if the model has it.

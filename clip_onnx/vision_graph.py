@@ -60,34 +60,53 @@ def vision_embeddings(graph: Graph, config: CLIPVisionConfig, pixels: str, rows:
 
 
 def vision_tower(
-    graph: Graph, config: CLIPVisionConfig, pixels: str, size: tuple[int, int] | None = None, everything: bool = False
+    graph: Graph,
+    config: CLIPVisionConfig,
+    pixels: str,
+    size: tuple[int, int] | None = None,
+    everything: bool = False,
+    pooled_only: bool = False,
 ) -> Tower:
-    """The tower, for images of a height and width, the configuration's; with ``everything`` also what is on the way."""
+    """The tower, for images of a height and width, the configuration's; with ``everything`` also what is on the way.
+
+    With ``pooled_only`` the pooled output alone is there, and of a transformer's last block the class token computed.
+    """
     height, width = size or (config.image_size, config.image_size)
     grid = patch_grid(config, height, width)
     is_odd = ""
     if graph.precision == "int8":
         pixels, is_odd = finite_pixels(graph, pixels)
-    write = resnet_tower if config.is_resnet else transformer_tower
-    tower = write(graph, config, pixels, grid, everything)
+    if config.is_resnet:
+        tower = resnet_tower(graph, config, pixels, grid, everything)
+    else:
+        tower = transformer_tower(graph, config, pixels, grid, everything, pooled_only)
     if is_odd:
-        nan, of_tokens = graph.constant(np.nan), graph.add("Unsqueeze", is_odd, graph.constant([1], "int64"))
+        nan = graph.constant(np.nan)
         tower.pooler_output = graph.add("Where", is_odd, nan, tower.pooler_output)
-        tower.last_hidden_state = graph.add("Where", of_tokens, nan, tower.last_hidden_state)
+        if tower.last_hidden_state:
+            of_tokens = graph.add("Unsqueeze", is_odd, graph.constant([1], "int64"))
+            tower.last_hidden_state = graph.add("Where", of_tokens, nan, tower.last_hidden_state)
     return tower
 
 
 def transformer_tower(
-    graph: Graph, config: CLIPVisionConfig, pixels: str, grid: tuple[int, int], everything: bool = False
+    graph: Graph,
+    config: CLIPVisionConfig,
+    pixels: str,
+    grid: tuple[int, int],
+    everything: bool = False,
+    pooled_only: bool = False,
 ) -> Tower:
-    """The tower, for images of a grid of patches; with ``everything`` also what is on the way."""
+    """The tower, for images of a grid of patches; otherwise as `vision_tower`."""
     rows, columns = grid
     tower, form = Tower(), layout(graph, config, graph.constant([rows * columns + 1], "int64"))
     x = flat(graph, config, vision_embeddings(graph, config, pixels, rows, columns))
     x = layer_norm(graph, f"{_TOWER}.pre_layrnorm", x, config.layer_norm_eps)
-    last = encoder(graph, f"{_TOWER}.encoder", x, config, form, tower if everything else None)
-    tower.last_hidden_state = graph.add("Reshape", last, form.hidden)
-    first = graph.add("Gather", tower.last_hidden_state, graph.constant(0, "int64"), axis=1)  # [batch, hidden]
+    asked, queries = tower if everything else None, 1 if pooled_only else None
+    first = last = encoder(graph, f"{_TOWER}.encoder", x, config, form, asked, queries)  # [batch * token, hidden]
+    if not pooled_only:
+        tower.last_hidden_state = graph.add("Reshape", last, form.hidden)
+        first = graph.add("Gather", tower.last_hidden_state, graph.constant(0, "int64"), axis=1)  # [batch, hidden]
     tower.pooler_output = layer_norm(graph, f"{_TOWER}.post_layernorm", first, config.layer_norm_eps)
     return tower
 

@@ -126,6 +126,13 @@ def optional_input(name: str, value: Any) -> Tensor | None:
     return None if value is None else tensor_input(name, value)
 
 
+def is_watched(layers: Iterable[keras.layers.Layer]) -> bool:
+    """Whether hooks, methods or regularizers of others see what goes through a layer."""
+    parts = list(layers)
+    calls = any(getattr(part.call, "__func__", None) is not type(part).call for part in parts)
+    return calls or any(part.activity_regularizer for part in parts) or framework.has_hooks(parts)
+
+
 class Attention(keras.layers.Layer):
     """Multi-head self-attention; one projection each for query, key, value and output."""
 
@@ -145,12 +152,15 @@ class Attention(keras.layers.Layer):
         attention_mask: Tensor | None,
         output_attentions: bool = False,
         dropout_seed: Tensor | None = None,
+        queries: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Attends within ``hidden_states`` ``[batch, token, hidden]`` where ``attention_mask`` is true.
 
-        Attention is dropped out where a ``dropout_seed``, two integers, is given.
+        Attention is dropped out where a ``dropout_seed``, two integers, is given. With ``queries``, only so many of the
+        first tokens ask, and are returned.
         """
-        query = self.split_heads(self.q_proj(hidden_states))
+        asking = hidden_states if queries is None else hidden_states[:, :queries]
+        query = self.split_heads(self.q_proj(asking))
         key = self.split_heads(self.k_proj(hidden_states))
         value = self.split_heads(self.v_proj(hidden_states))
         weights = self.attention_weights(query, key, attention_mask)
@@ -159,7 +169,7 @@ class Attention(keras.layers.Layer):
             dropped = framework.dropout(weights, self.dropout_rate, dropout_seed)
         context = ops.matmul(dropped, value)  # [batch, head, query, head_dim]
         context = ops.transpose(context, (0, 2, 1, 3))  # [batch, query, head, head_dim]
-        context = ops.reshape(context, ops.shape(hidden_states))  # [batch, token, hidden]
+        context = ops.reshape(context, ops.shape(asking))  # [batch, query, hidden]
         return self.out_proj(context), weights if output_attentions else None
 
     def split_heads(self, x: Tensor) -> Tensor:
@@ -173,6 +183,9 @@ class Attention(keras.layers.Layer):
         if attention_mask is not None:
             scores = ops.where(attention_mask, scores, float(np.finfo(dtype_name(scores)).min))
         return ops.cast(ops.softmax(scores, axis=-1), query.dtype)
+
+
+ATTENTION = Attention.call
 
 
 class MLP(keras.layers.Layer):
@@ -207,22 +220,29 @@ class EncoderLayer(keras.layers.Layer):
         attention_mask: Tensor | None,
         output_attentions: bool = False,
         dropout_seed: Tensor | None = None,
+        queries: int | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """``[batch, token, hidden]`` to the same shape, and the attention weights if asked for."""
+        """``[batch, token or queries, hidden]`` of ``[batch, token, hidden]``, and the attention if asked for."""
+        fewer = {} if queries is None else {"queries": queries}  # attention of others knows no such word
         attended, weights = self.self_attn(
             self.layer_norm1(hidden_states),
             attention_mask,
             output_attentions=output_attentions,
             dropout_seed=dropout_seed,
+            **fewer,
         )
-        hidden_states = hidden_states + attended
+        hidden_states = (hidden_states if queries is None else hidden_states[:, :queries]) + attended
         hidden_states = hidden_states + self.mlp(self.layer_norm2(hidden_states))
         return hidden_states, weights
 
 
+BLOCK = EncoderLayer.call
+
+
 def are_ours(blocks: Iterable[keras.layers.Layer]) -> bool:
     """Whether blocks and their attention compute what ours do: only then is it known what a token depends on."""
-    return all(
+    methods = EncoderLayer.call is BLOCK and Attention.call is ATTENTION
+    return methods and all(
         type(block) is EncoderLayer
         and type(block.self_attn) is Attention
         and not any("call" in vars(layer) for layer in (block, block.self_attn))
@@ -252,17 +272,26 @@ class Encoder(keras.layers.Layer):
         output_attentions: bool,
         output_hidden_states: bool,
         training: bool = False,
+        queries: int | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
-        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each."""
+        """The last hidden state, all of them (one more than layers) and all attentions, or ``None`` for each.
+
+        The last block computes as many of the first tokens as ``queries`` says, or all.
+        """
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             # drawn here, so that a recomputed layer drops out the same attention again
             dropout_seed = self.dropout_seeds.next() if self.dropout_seeds and training else None
+            fewer = {"queries": queries} if queries is not None and layer is self.layers[-1] else {}
             if self.gradient_checkpointing and training:
-                hidden_states, weights = checkpoint(layer, hidden_states, attention_mask, dropout_seed)
+                hidden_states, weights = checkpoint(layer, hidden_states, attention_mask, dropout_seed, **fewer)
             else:
                 hidden_states, weights = layer(
-                    hidden_states, attention_mask, output_attentions=output_attentions, dropout_seed=dropout_seed
+                    hidden_states,
+                    attention_mask,
+                    output_attentions=output_attentions,
+                    dropout_seed=dropout_seed,
+                    **fewer,
                 )
             all_hidden_states.append(hidden_states)
             all_attentions.append(weights)
@@ -274,12 +303,17 @@ class Encoder(keras.layers.Layer):
 
 
 def checkpoint(
-    layer: EncoderLayer, hidden_states: Tensor, attention_mask: Tensor | None, dropout_seed: Tensor | None
+    layer: EncoderLayer,
+    hidden_states: Tensor,
+    attention_mask: Tensor | None,
+    dropout_seed: Tensor | None,
+    **fewer: int,
 ) -> tuple[Tensor, Tensor]:
     """The layer's output; its activations are computed again in the backward pass instead of being kept."""
 
     @keras.remat  # takes functions from tensors to tensors, never None
     def run(hidden_states: Tensor) -> tuple[Tensor, Tensor]:
-        return layer(hidden_states, attention_mask, output_attentions=True, dropout_seed=dropout_seed, training=True)
+        options = {"output_attentions": True, "dropout_seed": dropout_seed, "training": True, **fewer}
+        return layer(hidden_states, attention_mask, **options)
 
     return run(hidden_states)

@@ -21,7 +21,7 @@ from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.objectives import LOGITS
 from clip_tf.text import TextTransformer, without_padding
-from clip_tf.vision import vision_tower
+from clip_tf.vision import is_untouched, vision_tower
 from clip_tf.weights import TFCLIPPreTrainedModel
 
 OTHER_LOSS = (
@@ -81,12 +81,15 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
         The last three change nothing, as in transformers' class, which takes them too.
         """
+        # a tower of others knows no such word
+        unread = {"pooled_only": True} if is_untouched(self.vision_model, training) else {}
         output = self.vision_model(
             pixel_values=pixel_values,
             output_attentions=False,
             output_hidden_states=False,
             interpolate_pos_encoding=interpolate_pos_encoding,
             training=training,
+            **unread,
         )
         return self.visual_projection(output.pooler_output)  # [batch, embed]
 

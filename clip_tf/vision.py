@@ -15,10 +15,12 @@ from clip_tf.frameworks import framework
 from clip_tf.layers import (
     Encoder,
     Tensor,
+    are_ours,
     default,
     dtype_name,
     embedding,
     host_values,
+    is_watched,
     layer_norm,
     linear,
     plain_errors,
@@ -88,8 +90,12 @@ class VisionTransformer(keras.layers.Layer):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = False,
+        pooled_only: bool = False,
     ) -> BaseModelOutputWithPooling:
-        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
+        """Pixels ``[batch, channel, height, width]`` to the tower's output.
+
+        With ``pooled_only``, ``last_hidden_state`` is that of the class token alone, ``[batch, 1, hidden]``.
+        """
         pixel_values = tensor_input("pixel_values", pixel_values)
         with plain_errors():
             check_pixel_input(sizes(pixel_values), dtype_name(pixel_values), self.config, interpolate_pos_encoding)
@@ -102,6 +108,7 @@ class VisionTransformer(keras.layers.Layer):
             None,
             output_attentions=default(output_attentions, self.config.output_attentions),
             output_hidden_states=default(output_hidden_states, self.config.output_hidden_states),
+            **({"queries": 1} if pooled_only else {}),
         )
         return BaseModelOutputWithPooling.of(
             {
@@ -116,6 +123,15 @@ class VisionTransformer(keras.layers.Layer):
     def pre_layernorm(self) -> keras.layers.LayerNormalization:
         """``pre_layrnorm``, which checkpoints spell like this."""
         return self.pre_layrnorm
+
+
+def is_untouched(tower: keras.layers.Layer, training: bool) -> bool:
+    """Whether nobody can tell that the last block computes less: its layers are ours, and nothing looks on."""
+    if type(tower) is not VisionTransformer or type(tower.encoder) is not Encoder:
+        return False
+    last = tower.encoder.layers[-1]
+    at_random = training is not False and tower.config.attention_dropout  # the same seed drops the same of all tokens
+    return not at_random and are_ours([last]) and not is_watched((tower, tower.encoder, *last._flatten_layers()))
 
 
 def vision_tower(config: CLIPVisionConfig, *, name: str) -> VisionTransformer | VisionResNet:

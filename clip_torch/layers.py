@@ -117,10 +117,10 @@ def is_ours(method: Any, function: Any) -> bool:
     return getattr(method, "__func__", None) is function
 
 
-def is_watched(modules: Iterable[nn.Module]) -> bool:
+def is_watched(layers: Iterable[nn.Module]) -> bool:
     """Whether hooks or methods of others see what goes through a module, or one is compiled by itself, for shapes."""
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    parts = list(modules)
+    parts = list(layers)
     hooks = [hook for part in parts for kind in kinds for hook in getattr(part, kind).values()]
     of_others = any(not isinstance(getattr(hook, "__self__", None), MappedWeights) for hook in hooks)
     on_all = _has_any_global_hook()  # type: ignore[no-untyped-call]  # torch's own

@@ -19,7 +19,7 @@ from clip_core.config import CLIPConfig
 from clip_core.outputs import CLIPOutput, all_output_types
 from clip_torch.layers import default, linear, wide
 from clip_torch.text import TextTransformer, without_padding
-from clip_torch.vision import vision_tower
+from clip_torch.vision import is_untouched, vision_tower
 from clip_torch.weights import CLIPPreTrainedModel
 
 for _output in all_output_types():  # so that torch.export.save can write programs that return them
@@ -58,7 +58,10 @@ class CLIPModel(CLIPPreTrainedModel):
 
     def get_image_features(self, pixel_values: Tensor, interpolate_pos_encoding: bool = False) -> Tensor:
         """Projected image embeddings ``[batch, embed]``, not normalised; arguments as of `CLIPVisionModel.forward`."""
-        output = self.vision_model(pixel_values, False, False, interpolate_pos_encoding, pooled_only=True)
+        unread = (
+            {"pooled_only": True} if is_untouched(self.vision_model) else {}
+        )  # a tower of others knows no such word
+        output = self.vision_model(pixel_values, False, False, interpolate_pos_encoding, **unread)
         return self.visual_projection(output.pooler_output)  # [batch, embed]
 
     def forward(

@@ -79,7 +79,7 @@ class VisionTransformer(nn.Module):
     ) -> BaseModelOutputWithPooling:
         """Pixels ``[batch, channel, height, width]`` to the tower's output.
 
-        With ``pooled_only``, ``last_hidden_state`` may be that of the class token alone, ``[batch, 1, hidden]``.
+        With ``pooled_only``, ``last_hidden_state`` is that of the class token alone, ``[batch, 1, hidden]``.
         """
         pixel_values = tensor_input("pixel_values", pixel_values)
         refuse_meta("pixel_values", pixel_values, self.post_layernorm.weight)
@@ -90,7 +90,7 @@ class VisionTransformer(nn.Module):
             None,
             default(output_attentions, self.config.output_attentions),
             default(output_hidden_states, self.config.output_hidden_states),
-            **({"queries": 1} if pooled_only and self.is_untouched() else {}),
+            **({"queries": 1} if pooled_only else {}),
         )
         return BaseModelOutputWithPooling.of(
             {
@@ -101,18 +101,19 @@ class VisionTransformer(nn.Module):
             }
         )
 
-    def is_untouched(self) -> bool:
-        """Whether nobody can tell that the last block computes less: its modules are ours, and no hook looks on."""
-        if type(self.encoder) is not Encoder:
-            return False
-        last = self.encoder.layers[-1]
-        at_random = self.training and self.config.attention_dropout  # for each query; the same seed, the same numbers
-        return not at_random and are_ours([last]) and not is_watched((self, self.encoder, *last.modules()))
-
     @property
     def pre_layernorm(self) -> nn.LayerNorm:
         """``pre_layrnorm``, which checkpoints spell like this."""
         return self.pre_layrnorm
+
+
+def is_untouched(tower: nn.Module) -> bool:
+    """Whether nobody can tell that the last block computes less: its modules are ours, and no hook looks on."""
+    if type(tower) is not VisionTransformer or type(tower.encoder) is not Encoder:
+        return False
+    last = tower.encoder.layers[-1]
+    at_random = tower.training and tower.config.attention_dropout  # for each query; the same seed, the same numbers
+    return not at_random and are_ours([last]) and not is_watched((tower, tower.encoder, *last.modules()))
 
 
 def vision_tower(config: CLIPVisionConfig) -> VisionTransformer | VisionResNet:

@@ -146,9 +146,8 @@ class VisionResNet(nn.Module):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         interpolate_pos_encoding: bool = False,
-        pooled_only: bool = False,
     ) -> BaseModelOutputWithPooling:
-        """Pixels ``[batch, channel, height, width]`` to the tower's output; ``pooled_only`` leaves nothing out here."""
+        """Pixels ``[batch, channel, height, width]`` to the tower's output."""
         pixel_values = tensor_input("pixel_values", pixel_values)
         refuse_meta("pixel_values", pixel_values, self.conv1.weight)
         check_pixel_input(tuple(pixel_values.shape), str(pixel_values.dtype), self.config, interpolate_pos_encoding)

@@ -79,6 +79,11 @@ def track(layer: Any, variable: Any, name: str) -> None:
     """Nothing: Keras' own files see every variable."""
 
 
+def has_hooks(layers: list[Any]) -> bool:
+    """False: Keras on JAX has none."""
+    return False
+
+
 def replicas() -> int:
     """One: a program that Keras spreads over devices sees the whole batch.
 

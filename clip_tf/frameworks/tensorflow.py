@@ -102,6 +102,11 @@ def track(layer: Any, variable: Any, name: str) -> None:
     layer._track_trackable(variable, name)
 
 
+def has_hooks(layers: list[Any]) -> bool:
+    """False: Keras on TensorFlow has none."""
+    return False
+
+
 def replicas() -> int:
     """How many replicas of a `tf.distribute` strategy run this side by side."""
     context = tf.distribute.get_replica_context()

@@ -11,6 +11,7 @@ import torch
 from keras import ops
 from numpy.typing import NDArray
 from torch import Tensor as Tensor  # what the layers take
+from torch.nn.modules.module import _has_any_global_hook
 from torch.utils import _pytree
 
 from clip_core.errors import InputError
@@ -96,6 +97,13 @@ def dropout(x: Tensor, rate: float, seed: Tensor) -> Tensor:
 
 def track(layer: Any, variable: Any, name: str) -> None:
     """Nothing: Keras' own files see every variable."""
+
+
+def has_hooks(layers: list[Any]) -> bool:
+    """Whether hooks or methods of torch see what goes through a layer, which is a module."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    hooks = _has_any_global_hook() or any(getattr(layer, kind) for layer in layers for kind in kinds)
+    return hooks or any("forward" in vars(layer) for layer in layers)
 
 
 def replicas() -> int:

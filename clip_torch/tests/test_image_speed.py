@@ -136,6 +136,20 @@ def test_a_method_of_others_sees_all_tokens(model, pixels):
     assert seen == [(2, 17, 40)]
 
 
+def test_a_tower_of_others_gets_what_it_always_got(model, pixels):
+    class Whole(torch.nn.Module):
+        def __init__(self, tower):
+            super().__init__()
+            self.tower = tower
+
+        def forward(self, pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding):
+            return self.tower(pixel_values, output_attentions, output_hidden_states, interpolate_pos_encoding)
+
+    expected = of_all_tokens(model, pixels)
+    model.vision_model = Whole(model.vision_model)
+    torch.testing.assert_close(model.get_image_features(pixels), expected)
+
+
 def test_attention_that_is_dropped_out_has_the_numbers_of_all_tokens(model, pixels):
     tower = model.train().vision_model
     tower.config = replace(tower.config, attention_dropout=0.5)

@@ -42,8 +42,6 @@ ARGUMENTS = {  # arguments that a backend has besides: package, how it is passed
     ("clip_torch", "position", "device"): "where the mask is made; the others have no device of an input",
     ("clip_torch", "position", "is_causal"): "only torch calls a fused attention, which knows a causal mask",
     ("clip_torch", "position", "like"): "the tensor whose device and dtype the matrix gets",
-    ("clip_torch", "position", "queries"): "blocks that leave out what image features do not need; hooks are heeded",
-    ("clip_torch", "position", "pooled_only"): "as queries",
     ("clip_torch", "position", "dtype"): "parameters are replaced when loaded; the others' have their dtype already",
 }
 OTHER_ARGUMENTS = {  # another order or name of arguments: name -> reason
@@ -72,9 +70,7 @@ TORCH_ALONE = {  # what neither of the others has: name -> reason
     "vision_resnet.recomputed": "Keras and JAX recompute functions without state",
     "vision_resnet.untracked": "of recomputed",
     "weights.in_place_of": "only torch tells parameters from buffers when they are set",
-    "layers.is_watched": "only torch has hooks, and modules that are compiled one by one",
-    "vision.VisionTransformer.is_untouched": "of queries",
-    "layers.is_ours": "of queries: blocks and attention of others take no such arguments",
+    "layers.is_ours": "of is_causal: blocks and attention of others take no such argument",
     "weights.CLIPPreTrainedModel.__getstate__": "only torch's weights can lie in a file that somebody writes to",
     "layers.joined_masks": "transformers' torch encoder takes two masks; its others none that come from outside",
     "layers.refuse_meta": "only torch has tensors without values outside of a trace",
@@ -104,6 +100,7 @@ ABSENT = {  # what a backend has not, though torch has: name -> reason
     },
     "clip_flax": {
         **TORCH_ALONE,
+        "layers.is_watched": "JAX has no hooks; what leaves nothing behind is known of what is compiled",
         "model.gathered": "jax.lax.all_gather",
         "positions.interpolation_matrix": "a NumPy array is a constant of a trace",
         "weights.torch_dtype": "is jax_dtype",
@@ -261,6 +258,7 @@ def test_models_without_a_framework_are_called_as_torch_is():
         if method.name == "__call__" or method.name.startswith("get_") or method.name == "logits"
     }
     alone = {argument for package, _, argument in ARGUMENTS if package == "clip_torch"}
+    alone.add("pooled_only")  # a graph of its own, of which `VisionTransformer.features` are
     torch = {
         f"{file}.{name}.{method.name}": [argument.arg for argument in method.args.args if argument.arg not in alone]
         for file in ("text", "vision", "model")
