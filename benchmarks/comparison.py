@@ -18,7 +18,7 @@ def difference(found: Any, wanted: Any) -> dict[str, float]:
     tells the rows apart, the largest distance of a number from the mean over the rows; and the least cosine of a row.
     """
     if found.shape != wanted.shape:
-        return {"difference": float("inf")}
+        return {"difference": float("inf"), "cosine": -1.0}
     if wanted.dtype.kind in "iub":
         unequal = (found != wanted).reshape(len(wanted), -1).any(axis=1) if wanted.ndim else found != wanted
         return {"difference": float(np.mean(unequal))}
@@ -36,7 +36,7 @@ def compare(results: Mapping[str, Path], row: Row, case: Case) -> dict[str, dict
     reference = there.get(row.reference or "") or next(iter(there.values()), None)
     for side, path in there.items():
         known[side] = difference(np.load(path), np.load(reference))
-        most = row.allowed(side, case)
-        if not known[side]["difference"] <= most:
-            known[side]["failed"] = f"other results: differs by {known[side]['difference']:.2g}, more than {most:g}"
+        problem = row.problem(side, case, known[side])
+        if problem:
+            known[side]["failed"] = f"other results: {problem}"
     return known

@@ -37,7 +37,9 @@ class Row:
         sides: by their names; ratios are to the first one that works.
         materials: what `benchmarks.materials` has to make for it.
         reference: the side whose results others are compared with; the first one that works unless given.
-        within: how much results may differ from those, of a case with the key ``dtype`` by that.
+        within: how much results may differ from those.
+        cosine: by dtype, the least cosine of a result with the reference's, where numbers are rounded too coarsely to
+            be compared one by one by ``within``.
         fresh: whether each measurement is of a process that has imported its library and done nothing else.
         warm_ups: how many calls come before the rounds.
         cores: how many, one run for each.
@@ -55,7 +57,8 @@ class Row:
     sides: Mapping[str, Side]
     materials: Sequence[str] = ()
     reference: str | None = None
-    within: float | Mapping[str, float] = 1e-4
+    within: float = 1e-4
+    cosine: Mapping[str, float] = field(default_factory=dict)
     fresh: bool = False
     warm_ups: int = 2
     cores: Sequence[int] = (1, 2)
@@ -73,9 +76,13 @@ class Row:
             return None
         return f"the processor has none of {', '.join(needed)}"
 
-    def allowed(self, side: str, case: Case) -> float:
-        """How much the results of a side may differ from the first one's."""
+    def problem(self, side: str, case: Case, found: Mapping[str, float]) -> str | None:
+        """What `benchmarks.comparison.difference` has found too much of, if so."""
+        least = self.cosine.get(case.get("dtype", ""))
+        if least is not None:
+            return None if found["cosine"] >= least else f"a cosine of {found['cosine']:.4f}, less than {least:g}"
         own = self.sides[side].within
-        if own is not None:
-            return own
-        return self.within[case["dtype"]] if isinstance(self.within, Mapping) else self.within
+        most = self.within if own is None else own
+        if found["difference"] <= most:
+            return None
+        return f"differs by {found['difference']:.2g}, more than {most:g}"

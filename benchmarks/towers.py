@@ -188,6 +188,14 @@ def _triclip_tf(folder: Path) -> Any:
 
 
 def triclip_tf(folder: Path, kind: str) -> Tower:
+    """The call that a user writes first, with nothing around it."""
+    import tensorflow as tf
+
+    method = getattr(_triclip_tf(folder), METHODS[kind])
+    return lambda value: method(tf.constant(value)).numpy()
+
+
+def triclip_tf_function(folder: Path, kind: str) -> Tower:
     return _tf_function(_triclip_tf(folder), kind)
 
 

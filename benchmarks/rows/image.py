@@ -47,6 +47,7 @@ onnxruntime = of_dtype("float32", towers.onnxruntime)
 onnxruntime_int8 = of_dtype("int8", towers.onnxruntime_int8)
 openvino = of_dtype("float32", towers.openvino)
 openvino_bfloat16 = of_dtype("bfloat16", towers.openvino_bfloat16)
+triclip_tf_function = of_dtype("float32", towers.triclip_tf_function)
 triclip_flax_jit = of_dtype("float32", towers.triclip_flax_jit)
 
 
@@ -88,7 +89,7 @@ def _ours(folder: Path, case: Case, model: Callable[[Path, str], towers.Tower], 
 ROW = Row(
     name="image",
     title="Image tower",
-    cases=[{"dtype": dtype, "batch": batch} for dtype in ("float32", "bfloat16", "int8") for batch in (1, 8, 16, 32)],
+    cases=[{"dtype": dtype, "batch": batch} for dtype in ("float32", "bfloat16", "int8") for batch in (1, 8, 32)],
     sides={
         "transformers torch": Side(function="transformers_torch"),
         "transformers torch, autocast": Side(function="transformers_torch_bfloat16"),
@@ -102,6 +103,7 @@ ROW = Row(
         "OpenVINO, bfloat16": Side(function="openvino_bfloat16"),
         "triclip torch": Side(function="triclip_torch"),
         "triclip tf": Side(function="triclip_tf"),
+        "triclip tf, tf.function": Side(function="triclip_tf_function"),
         "triclip flax": Side(function="triclip_flax"),
         "triclip flax, jit": Side(function="triclip_flax_jit"),
         "triclip onnx": Side(function="triclip_onnx"),
@@ -111,5 +113,6 @@ ROW = Row(
     needs={"bfloat16": ("avx512_bf16", "amx_bf16", "bf16")},
     group="dtype",
     operations=operations,
-    within={"float32": 1e-3, "bfloat16": 0.2, "int8": 0.5},
+    within=1e-3,
+    cosine={"bfloat16": 0.999, "int8": 0.99},
 )

@@ -53,6 +53,17 @@ def test_sides_allow_differences_of_their_own(tmp_path: Path) -> None:
     assert found["sides"]["first"]["failed"].startswith("other results")
 
 
+def test_results_of_a_narrow_dtype_are_compared_by_their_cosine() -> None:
+    row = dataclasses.replace(ROW, cosine={"int8": 0.99})
+    assert row.problem("first", {"dtype": "int8"}, {"difference": 5.0, "cosine": 0.991}) is None
+    assert (
+        row.problem("first", {"dtype": "int8"}, {"difference": 0.0, "cosine": 0.98})
+        == "a cosine of 0.9800, less than 0.99"
+    )
+    assert row.problem("first", {"dtype": "int8"}, {"difference": 0.0, "cosine": float("nan")})
+    assert row.problem("first", {"dtype": "float32"}, {"difference": 5.0, "cosine": 0.991})
+
+
 def test_a_ratio_is_that_within_a_round() -> None:
     rounds = [
         {"a": {"seconds": base, "cpu": base, "memory": 1}, "b": {"seconds": base * ratio, "cpu": 1, "memory": 1}}
