@@ -18,7 +18,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from clip_core.backends import FRAMEWORKS
+from clip_core.backends import BACKENDS
 from clip_core.checkpoint.files import write_text_atomically
 from conformance_tests.adapter import load_adapter
 from conformance_tests.bad_input.case import Bench, Case, cases, own_copy, write_checkpoint
@@ -108,9 +108,7 @@ def page(by_scope: dict[str, list[Outcome]]) -> str:
     ]
     for title, variants in rows.items():
         for (error, message), scopes in variants.items():
-            where = (
-                "all three" if tuple(scopes) == FRAMEWORKS else "the core" if scopes == [CORE] else ", ".join(scopes)
-            )
+            where = "all four" if scopes == [*BACKENDS] else "the core" if scopes == [CORE] else ", ".join(scopes)
             shown = message.replace("|", "\\|").replace("<", "&lt;").replace("\n", "<br>")
             lines.append(f"| {title} | {where} | `{error}` | {shown} |")
     return "\n".join(lines) + "\n"
@@ -119,7 +117,7 @@ def page(by_scope: dict[str, list[Outcome]]) -> str:
 def main() -> int:
     """The command; its exit code is 1 if an error is not what it should be."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scope", choices=(CORE, *FRAMEWORKS))
+    parser.add_argument("--scope", choices=(CORE, *BACKENDS))
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
     if arguments.scope:
@@ -127,7 +125,7 @@ def main() -> int:
             found = outcomes(arguments.scope)
         json.dump(found, sys.stdout)
         return 0
-    by_scope = {scope: run_scope(scope) for scope in (CORE, *FRAMEWORKS)}
+    by_scope = {scope: run_scope(scope) for scope in (CORE, *BACKENDS)}
     wrong = [line for scope, found in by_scope.items() for line in problems(scope, found)]
     print("\n".join(wrong) or f"{sum(map(len, by_scope.values()))} errors are as they should be.")
     if not arguments.check and not wrong:

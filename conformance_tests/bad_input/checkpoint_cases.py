@@ -235,12 +235,12 @@ def _(bench: Bench) -> None:
 @case(
     "a dtype that weights cannot have",
     InputTypeError,
-    "expected float32, bfloat16",
-    "got 'int8'",
+    "expected float32",
+    "got 'int4'",
     needs_model=True,
 )
 def _(bench: Bench) -> None:
-    bench.load(bench.directory, dtype="int8")
+    bench.load(bench.directory, dtype="int4")
 
 
 # ---- weights

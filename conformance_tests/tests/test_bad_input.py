@@ -2,14 +2,14 @@
 
 import pytest
 
-from clip_core.backends import FRAMEWORKS
+from clip_core.backends import BACKENDS
 from conformance_tests.bad_input.__main__ import CORE, PAGE, page, problems, run_scope
 from conformance_tests.bad_input.case import cases
 
 TITLES = [case.title for needs_model in (False, True) for case in cases(needs_model)]
 
 
-@pytest.mark.parametrize("scope", [CORE, *FRAMEWORKS])
+@pytest.mark.parametrize("scope", [CORE, *BACKENDS])
 def test_every_mistake_gets_its_error(scope: str) -> None:
     found = run_scope(scope)
     assert [outcome["title"] for outcome in found] == [case.title for case in cases(needs_model=scope != CORE)]
