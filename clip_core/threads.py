@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -20,7 +20,7 @@ def usable_cores() -> int:
 
 def map_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], limit: int, workers: int | None = None
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map(function, items)`` in threads, at most ``limit`` results ahead of what was taken.
 
     What a call raises is raised in its place in the order; calls that have not begun then are not made. Where a thread

@@ -16,6 +16,7 @@ from clip_core.backends import BACKENDS, choose_backend
 from clip_core.checkpoint.locating import EMBEDDED_NAME
 from clip_core.commands import echo
 from clip_core.image.loading import load_image
+from triclip.garbage import without_collection
 from triclip.images import NEED_CONVERSION, Picture, batches, find_images, read_ahead
 from triclip.label_options import SetOrFile, choose, label_sets, label_vectors, template_sets
 from triclip.labels import DEFAULT_TEMPLATE, parse_labels, parse_templates
@@ -123,24 +124,25 @@ def classify(
     files, skipped = find_images(images) if images else ([], {})
     _note_skipped(skipped)
     encoder = _load(model, choose_backend(backend), device, dtype)
-    names, label_embeds = label_vectors(wanted, encoder, batch_size)
 
     def read(path: str) -> Pixels:
         return encoder.prepare_image(load_image(path, apply_exif_rotation=exif_rotation))
 
     unread = 0
-    with progress(len(files), "pictures", long=len(files) > batch_size) as shown:
-        for batch in batches(read_ahead(files, read, 2 * batch_size), batch_size):
-            for picture, logits in _classify(encoder, label_embeds, batch):
-                best = None if logits is None else best_labels(names, logits, top)
-                if best is None:
-                    unread += 1
-                    shown.echo(f"Error: {picture.problem}", err=True)
-                if as_json:
-                    shown.echo(_as_json(picture, best, model, encoder.backend))
-                elif best is not None:
-                    shown.echo(_as_table(picture, best))
-            shown.advance(len(batch))
+    with read_ahead(files, read, 2 * batch_size) as pictures:
+        names, label_embeds = label_vectors(wanted, encoder, batch_size)
+        with progress(len(files), "pictures", long=len(files) > batch_size) as shown:
+            for batch in batches(pictures, batch_size):
+                for picture, logits in _classify(encoder, label_embeds, batch):
+                    best = None if logits is None else best_labels(names, logits, top)
+                    if best is None:
+                        unread += 1
+                        shown.echo(f"Error: {picture.problem}", err=True)
+                    if as_json:
+                        shown.echo(_as_json(picture, best, model, encoder.backend))
+                    elif best is not None:
+                        shown.echo(_as_table(picture, best))
+                shown.advance(len(batch))
     if unread:
         echo(f"{unread} of {len(files)} pictures could not be read.", err=True)
         sys.exit(1)
@@ -160,7 +162,7 @@ def _load(model: str, backend: str, device: str | None, dtype: str | None) -> En
     from triclip.encoder import load
 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # the command decides, whatever the user's own programs use
-    with quiet_framework():
+    with quiet_framework(), without_collection():
         return load(model, backend, device, dtype)
 
 

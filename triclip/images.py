@@ -6,8 +6,10 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from clip_core.errors import InputError
@@ -138,12 +140,15 @@ def _files_below(folder: str, skipped: dict[str, str]) -> Iterator[ImageFile]:
     yield from problems
 
 
-def read_ahead(files: Iterable[ImageFile], read: ReadFunction, limit: int) -> Iterator[Picture]:
-    """Reads files in threads, at most ``limit`` ahead of the consumer, and gives them in order.
+@contextmanager
+def read_ahead(files: Iterable[ImageFile], read: ReadFunction, limit: int) -> Iterator[Iterator[Picture]]:
+    """Reads files in threads from now on, at most ``limit`` ahead of the consumer, and gives them in order.
 
     Only what ``read`` returns is kept, so that memory holds ``limit`` prepared pictures and one decoded per thread.
     """
-    return map_ahead(partial(_read, read), files, limit)
+    with closing(map_ahead(partial(_read, read), files, limit)) as pictures:
+        first = list(islice(pictures, 1))  # with which the next ones are begun
+        yield chain(first, pictures)
 
 
 def _read(read: ReadFunction, file: ImageFile) -> Picture:

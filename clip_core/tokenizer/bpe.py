@@ -14,6 +14,7 @@ from hashlib import sha256
 from heapq import heappop, heappush
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from clip_core.checkpoint.files import read_json, read_small
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputError
@@ -79,9 +80,9 @@ def checked_vocabulary(vocabulary: dict[str, int], path: Path) -> dict[str, int]
     Raises:
         CheckpointFormatError: an id is no whole number of 0 or more, two tokens share one, or there is no token.
     """
-    for token, index in vocabulary.items():
-        if type(index) is not int or index < 0:
-            raise CheckpointFormatError(f"{path}: expected the id of token {token!r} to be 0 or more, got {index!r}")
+    if not set(map(type, vocabulary.values())) <= {int} or min(vocabulary.values(), default=0) < 0:
+        token, index = next(item for item in vocabulary.items() if type(item[1]) is not int or item[1] < 0)
+        raise CheckpointFormatError(f"{path}: expected the id of token {token!r} to be 0 or more, got {index!r}")
     if not vocabulary or len(set(vocabulary.values())) != len(vocabulary):
         raise CheckpointFormatError(f"{path}: expected one id of its own for each of the {len(vocabulary)} tokens")
     return vocabulary
@@ -113,27 +114,27 @@ def parse_merges(lines: Sequence[str], vocabulary: dict[str, int], place: str, f
     Raises:
         CheckpointFormatError: as for `read_merges`.
     """
-    merges = []
-    for number, line in enumerate(lines[:MERGE_COUNT], start=first):
-        symbols = line.split()
-        if len(symbols) != 2:
-            raise CheckpointFormatError(f"{place} {number}: expected two symbols, got {line!r:.80}")
-        if "".join(symbols) not in vocabulary:
-            raise CheckpointFormatError(
-                f"{place} {number}: {line!r:.80} makes a token that the vocabulary does not have; "
-                "the two are not of one tokenizer, or one is cut"
-            )
-        merges.append((symbols[0], symbols[1]))
-    _check_complete(merges, vocabulary, f"{place} {first + len(merges)}")
-    return merges
+    merges = [tuple(line.split()) for line in lines[:MERGE_COUNT]]
+    made = list(map("".join, merges))
+    if not (set(map(len, merges)) <= {2} and all(map(vocabulary.__contains__, made))):
+        wrong = next(i for i, merge in enumerate(merges) if len(merge) != 2 or made[i] not in vocabulary)
+        where, line = f"{place} {first + wrong}", lines[wrong]
+        if len(merges[wrong]) != 2:
+            raise CheckpointFormatError(f"{where}: expected two symbols, got {line!r:.80}")
+        raise CheckpointFormatError(
+            f"{where}: {line!r:.80} makes a token that the vocabulary does not have; "
+            "the two are not of one tokenizer, or one is cut"
+        )
+    _check_complete(made, vocabulary, f"{place} {first + len(merges)}")
+    return cast(list[Merge], merges)
 
 
-def _check_complete(merges: list[Merge], vocabulary: dict[str, int], end: str) -> None:
-    """Refuse merges that stop before a token which only a merge could make."""
+def _check_complete(made: list[str], vocabulary: dict[str, int], end: str) -> None:
+    """Refuse merges, by the tokens that they make, that stop before a token which only a merge could make."""
     symbols = 2 * len(ORDERED_SYMBOLS)
-    if any(vocabulary["".join(merge)] != symbols + index for index, merge in enumerate(merges)):
+    if [vocabulary[token] for token in made] != list(range(symbols, symbols + len(made))):
         return  # ids in another order tell nothing about what comes next
-    after_last = next((token for token, index in vocabulary.items() if index == symbols + len(merges)), "")
+    after_last = next((token for token, index in vocabulary.items() if index == symbols + len(made)), "")
     splits = ((after_last[:cut], after_last[cut:]) for cut in range(1, len(after_last)))
     if any(left in vocabulary and right in vocabulary for left, right in splits):
         raise CheckpointFormatError(

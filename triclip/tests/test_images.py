@@ -1,4 +1,6 @@
 import os
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +87,8 @@ def _read(path: str) -> np.ndarray:
 
 def test_pictures_come_in_order_with_the_problems_between_them() -> None:
     files = [ImageFile("1"), ImageFile("x/bad"), ImageFile("2"), ImageFile("gone", "no file"), ImageFile("odd")]
-    pictures = list(read_ahead(files, _read, 2))
+    with read_ahead(files, _read, 2) as read:
+        pictures = list(read)
     assert [picture.path for picture in pictures] == ["1", "x/bad", "2", "gone", "odd"]
     assert [picture.problem for picture in pictures] == [
         None,
@@ -97,17 +100,33 @@ def test_pictures_come_in_order_with_the_problems_between_them() -> None:
     assert [float(picture.pixels[0]) for picture in pictures if picture.pixels is not None] == [1, 2]
 
 
-def test_reading_never_runs_further_ahead_than_the_limit() -> None:
+def test_reading_begins_at_once_and_never_runs_further_ahead_than_the_limit() -> None:
+    started: list[str] = []
+    as_far_as_it_may = threading.Event()
+
+    def read(path: str) -> np.ndarray:
+        started.append(path)
+        if len(started) == 7:
+            as_far_as_it_may.set()
+        return np.zeros(1, np.float32)
+
+    with read_ahead((ImageFile(str(number)) for number in range(1000)), read, 7) as pictures:
+        assert as_far_as_it_may.wait(60)
+        next(pictures)
+    assert len(started) == 7
+
+
+def test_what_was_not_begun_is_left_when_the_consumer_fails() -> None:
     started: list[str] = []
 
     def read(path: str) -> np.ndarray:
         started.append(path)
+        time.sleep(0.01)
         return np.zeros(1, np.float32)
 
-    pictures = read_ahead((ImageFile(str(number)) for number in range(1000)), read, 7)
-    next(pictures)
-    pictures.close()
-    assert len(started) <= 7
+    with pytest.raises(KeyError), read_ahead((ImageFile(str(number)) for number in range(5000)), read, 5000):
+        raise KeyError
+    assert len(started) < 5000
 
 
 def test_batches_hold_equally_many_readable_pictures() -> None:
