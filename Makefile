@@ -15,13 +15,12 @@ PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 
 SUITES ?= 2
 BACKENDS := torch tf flax onnx
-FRAMEWORKS := torch tf flax
 KERAS := jax torch
 
 .PHONY: demo test format check test-core test-convert test-apps test-parity bench bench-peers checkpoint docs lock clean
 .PHONY: $(foreach framework,$(KERAS),test-keras-$(framework) keras-$(framework))
 .PHONY: $(foreach backend,$(BACKENDS),test-$(backend) own-$(backend) ladder-$(backend))
-.PHONY: $(FRAMEWORKS:%=meta-%)
+.PHONY: $(BACKENDS:%=meta-%)
 
 ## Classify the sample pictures with the embedded checkpoint in all three backends.
 demo: $(VENV)/.frameworks
@@ -33,7 +32,7 @@ test: check
 
 .PHONY: suites
 suites: meta-flax meta-tf ladder-flax ladder-tf test-parity test-convert own-tf meta-torch own-torch own-flax \
-	ladder-torch test-apps test-core keras-jax keras-torch ladder-onnx own-onnx  # the longest first
+	ladder-torch test-apps test-core keras-jax keras-torch ladder-onnx own-onnx meta-onnx  # the longest first
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -55,9 +54,7 @@ test-apps: $(VENV)/.dev
 	$(PYTEST) triclip
 
 # One framework per process: TensorFlow imported before triton crashes with CUDA builds of torch.
-$(FRAMEWORKS:%=test-%): test-%: own-% ladder-% meta-%
-
-test-onnx: own-onnx ladder-onnx
+$(BACKENDS:%=test-%): test-%: own-% ladder-% meta-%
 
 $(BACKENDS:%=own-%): own-%: $(VENV)/.dev
 	$(PYTEST) clip_$*
@@ -65,7 +62,7 @@ $(BACKENDS:%=own-%): own-%: $(VENV)/.dev
 $(BACKENDS:%=ladder-%): ladder-%: $(VENV)/.dev
 	$(PYTEST) conformance_tests --backend $*
 
-$(FRAMEWORKS:%=meta-%): meta-%: $(VENV)/.dev
+$(BACKENDS:%=meta-%): meta-%: $(VENV)/.dev
 	$(PYTEST) conformance_tests/meta --backend $*
 
 ## The ladder of clip_tf where Keras runs on another framework than TensorFlow, by hand; a few of its rungs in "test".

@@ -1,4 +1,4 @@
-"""Puts a mistake into a backend's package, in words that fit all three frameworks, for as long as a test runs."""
+"""Puts a mistake into a backend's package, in words that fit all frameworks, for as long as a test runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from clip_core.backends import BACKENDS, FRAMEWORKS
 
+MODULES = ("layers", "positions", "text", "vision", "vision_resnet", "model", "classification", "weights")
+MODULES_OF_ONNX = ("graph", "layers", "text_graph", "vision_graph", "model")
 CALL = {"torch": "forward", "tf": "call", "flax": "__call__"}
 
 
@@ -23,7 +25,7 @@ class Seeder:
     def __init__(self, backend: str, patch: pytest.MonkeyPatch) -> None:
         self.backend = backend
         self.patch = patch
-        names = ("layers", "positions", "text", "vision", "vision_resnet", "model", "classification", "weights")
+        names = MODULES_OF_ONNX if backend == "onnx" else MODULES
         self.modules = {name: import_module(f"clip_{backend}.{name}") for name in names}
         if backend == "flax":  # programs that were compiled before there was a mistake
             self.patch.setattr(import_module("clip_flax.compilation"), "_program", lambda *_: None)

@@ -1,6 +1,6 @@
 """Every seeded defect is caught, and by the test that is made for it.
 
-pytest conformance_tests/meta --backend torch [--climb]
+pytest conformance_tests/meta --backend torch|tf|flax|onnx [--climb]
 
 That nothing below that test breaks is shown where a climb takes two seconds, in PyTorch, and of the defects that
 PyTorch has not; with ``--climb`` everywhere.
@@ -9,6 +9,7 @@ PyTorch has not; with ``--climb`` everywhere.
 import pytest
 
 from conformance_tests.conftest import below
+from conformance_tests.meta import mistakes_of_graphs
 from conformance_tests.meta.defects import DEFECTS
 from conformance_tests.meta.seeder import Seeder
 
@@ -47,18 +48,20 @@ def failures(backend, case, rung, test="", *, climb=True):
 def pytest_generate_tests(metafunc):
     if "defect" in metafunc.fixturenames:
         backend = metafunc.config.getoption("--backend")
-        metafunc.parametrize("defect", [name for name, defect in DEFECTS.items() if backend in defect.backends])
+        known = mistakes_of_graphs.DEFECTS if backend == "onnx" else DEFECTS
+        here = {name: defect for name, defect in known.items() if backend in defect.backends}
+        metafunc.parametrize("defect", here.values(), ids=here)
 
 
 def test_defect_is_caught(defect, pytestconfig, monkeypatch):
     backend = pytestconfig.getoption("--backend")
     monkeypatch.chdir(pytestconfig.rootpath)
-    module, test = DEFECTS[defect].caught_by.split("::")
-    cheap = DEFECTS[defect].climbs and (backend == "torch" or "torch" not in DEFECTS[defect].backends)
+    module, test = defect.caught_by.split("::")
+    cheap = defect.climbs and (backend == "torch" or "torch" not in defect.backends)
     climb = pytestconfig.getoption("--climb") or cheap
-    DEFECTS[defect].seed(Seeder(backend, monkeypatch))
-    failed = failures(backend, DEFECTS[defect].case, module.removeprefix("test_"), test, climb=climb)
-    assert set(failed) == {DEFECTS[defect].caught_by}, "a lower rung broke, or nothing did"
+    defect.seed(Seeder(backend, monkeypatch))
+    failed = failures(backend, defect.case, module.removeprefix("test_"), test, climb=climb)
+    assert set(failed) == {defect.caught_by}, "a lower rung broke, or nothing did"
 
 
 def test_nothing_is_caught_without_a_defect(pytestconfig, monkeypatch):
