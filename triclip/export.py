@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from clip_core.backends import choose_backend
+from clip_core.checkpoint.files import read_json
 from clip_core.checkpoint.locating import resolve_checkpoint
 from clip_core.commands import echo
 from clip_core.errors import CheckpointError, InputError
@@ -35,7 +36,7 @@ _KEPT_FILES = ("config.json", "preprocessor_config.json", "processor_config.json
 @click.option(
     "--tower",
     type=click.Choice(["image", "text"]),
-    help="Only this one, with its projection.  [default: both, to logits]",
+    help="Only this one, with its projection.  [default: both, to logits, or the one that is there]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace DST if it is there and an ONNX file.")
 def export(source: str, destination: Path, to: str, dtype: str, tower: Any, overwrite: bool) -> None:
@@ -45,21 +46,38 @@ def export(source: str, destination: Path, to: str, dtype: str, tower: Any, over
     """
     check_destination(destination, overwrite)
     choose_backend("onnx")
-    from clip_onnx import CLIPModel
+    import clip_onnx
 
     directory = resolve_checkpoint(source, part="weights and processor")
     check_native(directory)
     metadata = {name: _compact(directory / name) for name in _KEPT_FILES if (directory / name).exists()}
-    model = CLIPModel.from_directory(directory)
+    architecture, only = _held(directory)
+    if only and tower not in (None, only):
+        raise InputError(f"{source} holds the {only} tower alone, got --tower {tower}. Leave it out.")
+    model = getattr(clip_onnx, architecture).from_directory(directory)
+    options = {} if only else {"tower": tower}
     try:
-        written = model.export(destination, dtype=dtype, tower=tower, metadata=metadata)
+        written = model.export(destination, dtype=dtype, metadata=metadata, **options)
     except OSError as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{destination}: cannot be written: {error}") from error
     for path in written:
         echo(f"{path}: {path.stat().st_size:,} bytes")
-    echo(f"  {'both towers' if tower is None else f'the {tower} tower'} of {source}, weights in {dtype}")
+    one = only or tower
+    echo(f"  {f'the {one} tower' if one else 'both towers'} of {source}, weights in {dtype}")
+
+
+def _held(directory: Path) -> tuple[str, str | None]:
+    """The class of the model of a checkpoint, by its config.json, and which tower it has if that is all."""
+    path = directory / "config.json"
+    stored = read_json(path) if path.exists() else {}
+    named = stored.get("architectures")
+    projected = isinstance(named, list) and any(str(name).endswith("WithProjection") for name in named)
+    for kind, tower in (("Text", "text"), ("Vision", "image")):
+        if stored.get("model_type") == f"clip_{kind.lower()}_model":
+            return f"CLIP{kind}Model{'WithProjection' if projected else ''}", tower
+    return "CLIPModel", None
 
 
 def _compact(path: Path) -> str:

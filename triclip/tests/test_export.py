@@ -1,5 +1,6 @@
 """`triclip export`, and the backend that runs without a framework."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 
+import clip_onnx
 import triclip
 from clip_core import resolve_checkpoint
 from triclip.cli import main
@@ -49,6 +51,25 @@ def test_how_pictures_are_prepared_is_in_the_file_from_where_transformers_5_keep
     assert run(directory, path).exit_code == 0
     about = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
     assert json.loads(about["processor_config.json"])["image_processor"] == options
+
+
+@pytest.mark.parametrize("architecture", ["CLIPTextModel", "CLIPTextModelWithProjection"])
+def test_a_checkpoint_of_one_tower_gives_that_one(tmp_path: Path, architecture: str) -> None:
+    whole = clip_onnx.CLIPModel.from_pretrained(MODEL)
+    config = dataclasses.replace(whole.config.text_config, projection_dim=whole.config.projection_dim)
+    wanted = ("text_model.", "text_projection.") if architecture.endswith("Projection") else ("text_model.",)
+    weights = {name: value for name, value in whole.named_weights().items() if name.startswith(wanted)}
+    getattr(clip_onnx, architecture)(config, weights=weights).save_pretrained(tmp_path / "text")
+    result = run(tmp_path / "text", tmp_path / "text.onnx")
+    assert result.output.splitlines()[-1] == f"  the text tower of {tmp_path / 'text'}, weights in float32"
+    ids = triclip.load(MODEL, "onnx").processor(text=TEXTS, padding=True, return_tensors="np")
+    session = onnxruntime.InferenceSession(tmp_path / "text.onnx")
+    output = "text_embeds" if architecture.endswith("Projection") else "pooler_output"
+    found = session.run([output], dict(ids))[0]
+    wanted_output = whole.get_text_features(**ids) if output == "text_embeds" else whole.text_model(**ids).pooler_output
+    np.testing.assert_allclose(found, wanted_output, atol=1e-5)
+    result = run(tmp_path / "text", tmp_path / "other.onnx", "--tower", "image")
+    assert "holds the text tower alone" in str(result.output) + str(result.exception)
 
 
 def test_a_tower_in_a_smaller_dtype_is_smaller(tmp_path: Path) -> None:
