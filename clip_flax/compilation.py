@@ -34,7 +34,15 @@ FUNCTIONAL = (
 )
 """Modules of Flax that leave nothing behind; a Dropout with random numbers of its own is made of more than these."""
 
-KNOWN_CODE = ("clip_flax.layers.", "clip_flax.text.", "clip_flax.vision.", "flax.", "jax.", "collections.abc.")
+KNOWN_CODE = (
+    "clip_flax.layers.",
+    "clip_flax.patches.",
+    "clip_flax.text.",
+    "clip_flax.vision.",
+    "flax.",
+    "jax.",
+    "collections.abc.",
+)
 """The modules whose functions leave nothing behind; the last one is where `nnx.List` has some of its methods from."""
 
 

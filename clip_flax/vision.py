@@ -29,6 +29,7 @@ from clip_flax.layers import (
     sizes,
     tensor_input,
 )
+from clip_flax.patches import convolved_patches
 from clip_flax.positions import resampled_positions
 from clip_flax.vision_resnet import VisionResNet
 from clip_flax.weights import FlaxCLIPPreTrainedModel
@@ -49,6 +50,7 @@ class VisionEmbeddings(nnx.Module):
             strides=(config.patch_size, config.patch_size),
             padding="VALID",
             use_bias=False,
+            conv_general_dilated=convolved_patches,
             dtype=dtype,
             param_dtype=dtype,
             kernel_init=no_weight,

@@ -197,6 +197,7 @@ EXTRA_FILES = {  # file -> reason
         "adapters": "torch's are peft's, Keras' layers merge their own",
         "compilation": "JAX dispatches operations one by one, and slower than torch; Keras compiles itself",
         "explicit_mesh": "only JAX's meshes have types",
+        "patches": "only XLA convolves patches more slowly than it multiplies them",
         "linen": "the modules of transformers' Flax models",
         "functional": "the documented functional form: JAX has no hidden state",
         "sharding": "torch's and TensorFlow's models are spread by FSDP and strategies",
