@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks.limits import operations
 from benchmarks.materials import VIT_L_14
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
 

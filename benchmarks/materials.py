@@ -54,7 +54,7 @@ def read_captions(folder: Path) -> list[str]:
 def _hf(target: Path) -> None:
     """A checkpoint of transformers' layout, as both libraries read it: 605 MB."""
     from clip_core import CLIPConfig, CLIPProcessor
-    from clip_core.checkpoint.directory import save_checkpoint
+    from clip_core.checkpoint.saving import save_checkpoint
     from clip_core.image.processor import CLIPImageProcessor
     from clip_core.initialization import draw_weights
     from clip_core.tokenizer.clip import CLIPTokenizer
@@ -69,7 +69,7 @@ def _hf(target: Path) -> None:
 def _vit_l_14(target: Path) -> None:
     """A checkpoint of ViT-L/14's sizes: 1.7 GB."""
     from clip_core import CLIPConfig
-    from clip_core.checkpoint.directory import save_checkpoint
+    from clip_core.checkpoint.saving import save_checkpoint
     from clip_core.initialization import draw_weights
 
     config = CLIPConfig(**VIT_L_14)

@@ -57,7 +57,7 @@ def build(labels):
 def save_checkpoints(folder: Path) -> None:
     """The same random weights for Triclip and for open_clip, with tokenizer and preprocessor."""
     from clip_core import CLIPConfig, CLIPProcessor
-    from clip_core.checkpoint.directory import save_checkpoint
+    from clip_core.checkpoint.saving import save_checkpoint
     from clip_core.image.processor import CLIPImageProcessor
     from clip_core.initialization import draw_weights
     from clip_core.tokenizer.clip import CLIPTokenizer

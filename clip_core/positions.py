@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import LazyWeights, LoadedCheckpoint
+from clip_core.checkpoint.directory import LoadedCheckpoint
+from clip_core.checkpoint.lazy_weights import LazyWeights
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import InputError

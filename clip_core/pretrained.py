@@ -17,18 +17,10 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import (
-    DEFAULT_MAX_SHARD_SIZE,
-    LazyWeights,
-    LoadedCheckpoint,
-    common_dtype,
-    drawn_classifier,
-    layout_of,
-    lazy_weights,
-    load_checkpoint,
-    save_checkpoint,
-)
+from clip_core.checkpoint.directory import LoadedCheckpoint, drawn_classifier, load_checkpoint
 from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
+from clip_core.checkpoint.lazy_weights import LazyWeights, common_dtype, layout_of, lazy_weights
+from clip_core.checkpoint.saving import DEFAULT_MAX_SHARD_SIZE, save_checkpoint
 from clip_core.checkpoint.switch import is_saved_name
 from clip_core.checkpoint.tensors import Tensor, contiguous
 from clip_core.checks import check_end_of_text

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from clip_core.checkpoint.directory import LazyWeights
+from clip_core.checkpoint.lazy_weights import LazyWeights
 from clip_core.checkpoint.mapping import MappedFiles
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError

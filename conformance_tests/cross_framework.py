@@ -20,7 +20,7 @@ import click
 import numpy as np
 
 from clip_core.backends import FRAMEWORKS
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from conformance_tests.cases import EMBEDDED, LADDER, Case, checkpoint_case, full_inputs, named_case
 from conformance_tests.jobs import Job, Results, run_jobs
 from conformance_tests.tolerances import TOLERANCES

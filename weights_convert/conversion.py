@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from clip_core.checkpoint.directory import DEFAULT_MAX_SHARD_SIZE, parse_size
 from clip_core.checkpoint.leftovers import saving
+from clip_core.checkpoint.saving import DEFAULT_MAX_SHARD_SIZE, parse_size
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Array, Tensor
 from clip_core.errors import CheckpointError, InputError
 from weights_convert.companions import completed

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from clip_core.checkpoint.directory import config_text
+from clip_core.checkpoint.saving import config_text
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, Tensor
 from clip_core.checks import has_legacy_end
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig

@@ -12,6 +12,7 @@ from clip_core.checkpoint.sources import SourceFile
 from clip_core.checkpoint.switch import is_placed, placed
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, InputTypeError
 
+CONFIG_FILE = "config.json"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 _STEMS = {".safetensors": "model", ".bin": "pytorch_model"}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import ConfigError, InputError
 from clip_core.initialization import draw_weights

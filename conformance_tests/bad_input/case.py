@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from clip_core import CLIPConfig, CLIPImageProcessor, CLIPProcessor, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.errors import CLIPError
 from clip_core.initialization import draw_weights
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.initialization import draw_weights

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from clip_core import pretrained
-from clip_core.checkpoint.directory import LazyWeights, LoadedCheckpoint
+from clip_core.checkpoint.directory import LoadedCheckpoint
+from clip_core.checkpoint.lazy_weights import LazyWeights
 from clip_core.checkpoint.tensors import constant
 from conformance_tests.meta.seeder import Seeder
 

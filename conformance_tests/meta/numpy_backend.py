@@ -14,7 +14,8 @@ import ml_dtypes  # noqa: F401  # registers bfloat16 with NumPy
 import numpy as np
 from numpy.typing import NDArray
 
-from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checks import (
     check_end_of_text,
     check_pair_counts,

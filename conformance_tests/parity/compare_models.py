@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.backends import FRAMEWORKS
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from conformance_tests.cases import CONFIGS, full_inputs, named_case, pixel_inputs, text_inputs
 from conformance_tests.jobs import Job, Results, run_jobs
 

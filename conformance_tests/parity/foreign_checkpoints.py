@@ -21,7 +21,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.image.options import Profile
 from clip_core.image.processor import CLIPImageProcessor

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_core.backends import FRAMEWORKS
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.config import CLIPConfig
 from clip_core.published.table import architectures

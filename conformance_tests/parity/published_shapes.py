@@ -25,7 +25,7 @@ import click
 import numpy as np
 
 from clip_core.backends import BACKENDS, FRAMEWORKS
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.published.table import architectures, models
 from conformance_tests.cases import random_weights

@@ -3,7 +3,7 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.initialization import draw_weights
 from conformance_tests.parity import foreign_checkpoints
 from conformance_tests.parity.foreign_checkpoints import SMALL, differing, main

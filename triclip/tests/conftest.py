@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from clip_core import CLIPConfig, CLIPImageProcessor, CLIPProcessor, CLIPTextConfig, CLIPTokenizer, CLIPVisionConfig
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.initialization import draw_weights
 
 CONTEXT = 20

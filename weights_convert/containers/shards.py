@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clip_core.checkpoint.directory import plan_shards
+from clip_core.checkpoint.saving import plan_shards
 from clip_core.checkpoint.tensors import Tensor
 from weights_convert.model import json_text
 

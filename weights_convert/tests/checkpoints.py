@@ -7,8 +7,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
-from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.checkpoint.safetensors_file import SafetensorsFile, write_safetensors
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig, CLIPVisionConfig
 from clip_core.initialization import draw_weights
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from weights_convert import convert, inspect, open_source
 from weights_convert.tests import checkpoints

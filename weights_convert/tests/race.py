@@ -26,7 +26,7 @@ from typing import Any
 import click
 import numpy as np
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checkpoint.tensors import constant
 from clip_core.config import CLIPConfig
 from clip_core.errors import CLIPError

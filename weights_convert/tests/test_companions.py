@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.errors import CheckpointNotFoundError
 from clip_core.image.processor import CLIPImageProcessor
 from clip_core.tokenizer.clip import CLIPTokenizer

@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.image.processor import CLIPImageProcessor
 from weights_convert import convert
 from weights_convert.tests import checkpoints

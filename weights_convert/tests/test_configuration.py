@@ -6,7 +6,7 @@ import shlex
 import pytest
 from click.testing import CliRunner
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.errors import ConfigError, InputError
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT

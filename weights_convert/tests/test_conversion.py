@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import StoredWeights, save_checkpoint
+from clip_core.checkpoint.directory import StoredWeights
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import CheckpointError, CLIPError, InputError, MissingExtraError
 from clip_core.initialization import draw_weights

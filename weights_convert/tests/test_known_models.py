@@ -1,6 +1,6 @@
 import pytest
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 from clip_core.errors import ConfigError
 from clip_core.initialization import draw_weights

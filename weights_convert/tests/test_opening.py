@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.errors import CheckpointFormatError, CheckpointNotFoundError, WeightMismatchError
 from clip_core.schemes import TORCH
 from weights_convert import convert, diff, inspect, open_source, opening

@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT

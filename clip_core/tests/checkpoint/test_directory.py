@@ -6,7 +6,8 @@ import pytest
 
 from clip_core.checkpoint import directory
 from clip_core.checkpoint import weight_files as files_of_weights
-from clip_core.checkpoint.directory import StoredWeights, load_checkpoint, parse_size, save_checkpoint
+from clip_core.checkpoint.directory import StoredWeights, load_checkpoint
+from clip_core.checkpoint.saving import parse_size, save_checkpoint
 from clip_core.config import CLIPConfig, CLIPTextConfig
 from clip_core.errors import (
     CheckpointError,

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from clip_core.checkpoint import leftovers
-from clip_core.checkpoint.directory import save_checkpoint
 from clip_core.checkpoint.files import write_text_atomically
 from clip_core.checkpoint.leftovers import saving
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.initialization import draw_weights
 from clip_core.tests.sizes import DISTINCT
 

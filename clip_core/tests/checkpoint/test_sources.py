@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checkpoint.sources import Fingerprints, SourceFile
 from clip_core.errors import CheckpointError, CheckpointNotFoundError
 from clip_core.initialization import draw_weights

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from clip_core.checkpoint import switch as switches
-from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checkpoint.switch import JOURNAL, FileSwitch, finish_switch, is_placed, placed
 from clip_core.config import CLIPConfig
 from clip_core.errors import CheckpointFormatError

@@ -4,7 +4,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import save_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.checkpoint.tensors import Tensor
 from clip_core.errors import CheckpointFormatError, InputError
 from clip_core.initialization import draw_weights

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from clip_core.checkpoint.directory import load_checkpoint, save_checkpoint
+from clip_core.checkpoint.directory import load_checkpoint
+from clip_core.checkpoint.saving import save_checkpoint
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from weights_convert import FORMATS, convert, inspect
