@@ -14,6 +14,7 @@ from PIL import Image
 
 from clip_core.errors import ConfigError
 
+BICUBIC = int(Image.Resampling.BICUBIC)
 OPENAI_CLIP_MEAN = [0.48145466, 0.4578275, 0.40821073]
 OPENAI_CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
 

@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,35 +18,33 @@ from PIL import Image
 
 from clip_core.batch import BatchFeature
 from clip_core.checkpoint.files import CODE_KEYS, read_json, write_text_atomically
-from clip_core.errors import CheckpointFormatError, ConfigError, InputTypeError
-from clip_core.image.inputs import ChannelDimension, Pixels, errors_naming, flatten_images, infer_layout
+from clip_core.errors import CheckpointFormatError, ConfigError
+from clip_core.image.inputs import ChannelDimension, Pixels, errors_naming, flatten_images
 from clip_core.image.many import prepare_all
 from clip_core.image.options import (
+    BICUBIC,
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     ChannelStatistic,
     ImageOptions,
     Profile,
     Size,
-    check_statistic,
     parse_crop_size,
-    parse_resample,
     parse_size,
 )
-from clip_core.image.pipeline import CROP_ROUNDING, transform
-from clip_core.image.transforms import crop_array, normalize, rescale, resize_array, to_layout
+from clip_core.image.pipeline import transform
+from clip_core.image.steps import Steps, layout_of_arrays
 from clip_core.loading_options import sort_keywords
 from clip_core.saving_options import Publishable, sort_saving_keywords
 
 FILE_NAME = "preprocessor_config.json"
 NESTED_FILE_NAME = "processor_config.json"  # transformers 5 nests the image processor's options in here
-BICUBIC = int(Image.Resampling.BICUBIC)
 
 OPTION_NAMES = tuple(field.name for field in dataclasses.fields(ImageOptions))
 """The options, which are attributes and keywords."""
 
 
-class CLIPImageProcessor(Publishable):
+class CLIPImageProcessor(Steps, Publishable):
     """Turns images into what CLIP's vision tower reads.
 
     In order: convert to RGB, resize, crop the middle, multiply by `rescale_factor`, subtract `image_mean` and divide
@@ -191,7 +190,7 @@ class CLIPImageProcessor(Publishable):
         )
         target = None if data_format is None else ChannelDimension.parse(data_format, "data_format")
         named_images = flatten_images(images)
-        array_layout = _layout_of_arrays(named_images, input_data_format)
+        array_layout = layout_of_arrays(named_images, input_data_format)
 
         def prepare(name: str, place: Pixels | None = None) -> Pixels:
             image = named_images[name]
@@ -203,55 +202,6 @@ class CLIPImageProcessor(Publishable):
         return BatchFeature({"pixel_values": pixel_values}, tensor_type=return_tensors)
 
     __call__ = preprocess
-
-    def resize(
-        self,
-        image: Pixels,
-        size: Size,
-        resample: int = BICUBIC,
-        data_format: ChannelDimension | str | None = None,
-        input_data_format: ChannelDimension | str | None = None,
-    ) -> Pixels:
-        """Resize one array; `data_format` is the layout of the result, that of the image if left out."""
-        layout, target = _layouts(image, input_data_format, data_format)
-        return to_layout(resize_array(image, parse_size(size), parse_resample(resample), layout), target, layout)
-
-    def center_crop(
-        self,
-        image: Pixels,
-        size: Size,
-        data_format: ChannelDimension | str | None = None,
-        input_data_format: ChannelDimension | str | None = None,
-    ) -> Pixels:
-        """Cut the middle out of one array; what lies outside it becomes `fill_color`."""
-        layout, target = _layouts(image, input_data_format, data_format)
-        cropped = crop_array(image, parse_crop_size(size), CROP_ROUNDING[self.profile], layout, self.fill_color)
-        return to_layout(cropped, target, layout)
-
-    def rescale(
-        self,
-        image: Pixels,
-        scale: float,
-        data_format: ChannelDimension | str | None = None,
-        input_data_format: ChannelDimension | str | None = None,
-    ) -> Pixels:
-        """Multiply one array by `scale`; the result is float32."""
-        layout, target = _layouts(image, input_data_format, data_format)
-        return to_layout(rescale(image, scale), target, layout)
-
-    def normalize(
-        self,
-        image: Pixels,
-        mean: ChannelStatistic,
-        std: ChannelStatistic,
-        data_format: ChannelDimension | str | None = None,
-        input_data_format: ChannelDimension | str | None = None,
-    ) -> Pixels:
-        """`(image - mean) / std` of one array, per channel."""
-        layout, target = _layouts(image, input_data_format, data_format)
-        check_statistic(mean, "image_mean")
-        check_statistic(std, "image_std")
-        return to_layout(normalize(image, mean, std, layout), target, layout)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str] | None = None, **keywords: Any) -> Self:
@@ -350,63 +300,12 @@ class CLIPImageProcessor(Publishable):
 class CLIPFeatureExtractor(CLIPImageProcessor):
     """The old name of `CLIPImageProcessor`; making one emits a `FutureWarning`."""
 
-    def __init__(
-        self,
-        do_resize: bool = True,
-        size: Size | None = None,
-        resample: int = BICUBIC,
-        do_center_crop: bool = True,
-        crop_size: Size | None = None,
-        do_rescale: bool = True,
-        rescale_factor: float = 1 / 255,
-        do_normalize: bool = True,
-        image_mean: ChannelStatistic | None = None,
-        image_std: ChannelStatistic | None = None,
-        do_convert_rgb: bool = True,
-        *,
-        use_square_size: bool = False,
-        profile: Profile = "huggingface",
-        fill_color: int = 0,
-    ) -> None:
+    @wraps(CLIPImageProcessor.__init__)  # type: ignore[misc]  # a constructor with a signature that is said so
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
             "CLIPFeatureExtractor is the old name of this class; use CLIPImageProcessor.", FutureWarning, stacklevel=2
         )
-        super().__init__(
-            do_resize,
-            size,
-            resample,
-            do_center_crop,
-            crop_size,
-            do_rescale,
-            rescale_factor,
-            do_normalize,
-            image_mean,
-            image_std,
-            do_convert_rgb,
-            use_square_size=use_square_size,
-            profile=profile,
-            fill_color=fill_color,
-        )
-
-
-def _layout_of_arrays(
-    named_images: Mapping[str, Image.Image | Pixels], given: ChannelDimension | str | None
-) -> ChannelDimension:
-    if given is not None:
-        return ChannelDimension.parse(given, "input_data_format")
-    arrays = {name: image for name, image in named_images.items() if not isinstance(image, Image.Image)}
-    return infer_layout(arrays) if arrays else ChannelDimension.LAST
-
-
-def _layouts(
-    image: Pixels, given: ChannelDimension | str | None, target: ChannelDimension | str | None
-) -> tuple[ChannelDimension, ChannelDimension]:
-    """The layout of one array, and that of the result."""
-    if not isinstance(image, np.ndarray) or image.ndim != 3:
-        found = f"shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputTypeError(f"image: expected a 3-D NumPy array, got {found}. preprocess takes all else")
-    layout = _layout_of_arrays(flatten_images(image), given)
-    return layout, layout if target is None else ChannelDimension.parse(target, "data_format")
+        super().__init__(*args, **kwargs)
 
 
 def _options_file(directory: Path) -> Path:
