@@ -73,7 +73,9 @@ def _only(row: Row, sides: tuple[str, ...], wanted: tuple[str, ...], cores: tupl
     if missing:
         raise click.UsageError(f"{row.name} has no side {sorted(missing)}; it has {list(row.sides)}")
     pairs = [each.partition("=")[::2] for each in wanted]
-    cases = [case for case in row.cases if all(str(case.get(key)) == value for key, value in pairs)]
+    sizes = [int(value) for key, value in pairs if key == row.sized and value.isdecimal()]
+    cases = [{**case, row.sized: size} for case in row.cases[:1] for size in sizes if row.sized] or row.cases
+    cases = [case for case in cases if all(str(case.get(key)) == value for key, value in pairs)]
     if not cases:
         raise click.UsageError(f"{row.name} has no case {' '.join(wanted)}; it has {list(row.cases)}")
     return dataclasses.replace(row, cases=cases, cores=cores or row.cores)

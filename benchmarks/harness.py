@@ -167,6 +167,7 @@ def print_case(row: str, found: Mapping[str, Any]) -> None:
         if "seconds" in known:
             apart = f"{known['difference']:9.1e}" if "difference" in known else ""
             numbers = f"{1e3 * known['seconds']:10.1f} ms {known['ratio']:7.3f} {known['cpu_ratio']:7.3f} (CPU)"
+            numbers += f" {known['memory'] / 2**20:7.0f} MiB"
             print(f"  {side:<28}{numbers} {apart}", flush=True)
         elif "failed" in known:
             print(f"  {side:<28}  {known['failed'][:200]}", flush=True)

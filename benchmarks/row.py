@@ -34,6 +34,7 @@ class Row:
         name: as of its module and of its file of results.
         title: of the report.
         cases: settings, each measured by itself.
+        sized: the setting for which ``--case`` may name any number instead.
         sides: by their names; ratios are to the first one that works.
         materials: what `benchmarks.materials` has to make for it.
         reference: the side whose results others are compared with; the first one that works unless given.
@@ -55,6 +56,7 @@ class Row:
     title: str
     cases: Sequence[Case]
     sides: Mapping[str, Side]
+    sized: str | None = None
     materials: Sequence[str] = ()
     reference: str | None = None
     within: float = 1e-4

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 
+from benchmarks.__main__ import _only
 from benchmarks.comparison import difference
 from benchmarks.harness import Bench, summarize
 from benchmarks.row import Side
+from benchmarks.rows import command
 from benchmarks.tests.toy import ROW
 
 
@@ -62,6 +65,20 @@ def test_results_of_a_narrow_dtype_are_compared_by_their_cosine() -> None:
     )
     assert row.problem("first", {"dtype": "int8"}, {"difference": 0.0, "cosine": float("nan")})
     assert row.problem("first", {"dtype": "float32"}, {"difference": 5.0, "cosine": 0.991})
+
+
+def test_a_case_may_have_any_size_where_the_row_says_so(tmp_path: Path) -> None:
+    assert _only(command.ROW, (), ("pictures=2000",), ()).cases == [{"pictures": 2000}]
+    assert _only(command.ROW, (), ("pictures=1",), ()).cases == [{"pictures": 1}]
+    with pytest.raises(click.UsageError, match="has no case size=7"):
+        _only(ROW, (), ("size=7",), ())
+    for folder in ("jpegs", "more"):
+        (tmp_path / folder).mkdir()
+    for name in "ab":
+        (tmp_path / "jpegs" / f"{name}.jpg").write_text(name)
+    files = command._files(tmp_path / "jpegs", 5, tmp_path / "more")
+    assert [Path(file).read_text() for file in files] == ["a", "b", "a", "b", "a"]
+    assert len(set(files)) == 5
 
 
 def test_a_ratio_is_that_within_a_round() -> None:

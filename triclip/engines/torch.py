@@ -29,7 +29,8 @@ class TorchEngine:
     def open(cls, directory: Path, device: str | None, dtype: str) -> Self:
         if dtype == "int8":
             return cls._open_int8(directory, device)
-        place = torch.device(choose_device(device, _devices()).replace("gpu", "cuda"))
+        chosen = choose_device(device, _devices()).replace("gpu", "cuda")
+        place = torch.device("cpu" if chosen == "cpu:0" else chosen)  # moved to "cpu:0", weights would be copied
         return cls(CLIPModel.from_directory(directory, dtype=dtype).to(place), place)
 
     @classmethod

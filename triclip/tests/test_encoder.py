@@ -114,6 +114,12 @@ def test_pictures_that_share_a_file_are_decoded_one_after_the_other(
     np.testing.assert_allclose(encoder.encode_images([one, one]), wanted[[0, 0]], atol=1e-6)
 
 
+@pytest.mark.parametrize("device", ["cpu", "/CPU:0"])
+def test_weights_of_torch_stay_in_their_file_on_the_cpu(checkpoint: str, device: str) -> None:
+    model = triclip.load(checkpoint, "torch", device)._engine.model
+    assert len(model.mapped.held()) == len(list(model.parameters()))
+
+
 def test_a_single_text_gives_one_row(encoder: triclip.Encoder) -> None:
     one = encoder.encode_texts("a cat")
     assert one.shape == (1, encoder.embed_dim)
