@@ -84,8 +84,8 @@ FRAMEWORKS = tuple(backend.name for backend in _TABLE if backend.is_framework)
 """The names of those that can be trained, in the same order."""
 
 PREFERENCE = ("torch", "flax", "tf", "onnx")
-"""The order in which they start: torch needs about a third of TensorFlow's time to classify one picture, flax two
-thirds. ONNX Runtime starts before any, but comes last: where there is a framework, it is used as before, on its GPU if
+"""The order in which they start: torch needs about half of TensorFlow's time to classify one picture, flax nearly as
+much. ONNX Runtime starts before any, but comes last: where there is a framework, it is used as before, on its GPU if
 there is one."""
 
 
