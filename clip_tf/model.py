@@ -16,7 +16,7 @@ from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
 from clip_core.outputs import CLIPOutput
 from clip_tf.arguments import unpacked
-from clip_tf.compilation import pooled_output
+from clip_tf.compilation import pooled_image, pooled_text
 from clip_tf.frameworks import framework
 from clip_tf.layers import Tensor, default, linear, plain_errors, sizes, wide
 from clip_tf.objectives import LOGITS
@@ -63,7 +63,7 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
         The last three change nothing, as in transformers' class, which takes them too.
         """
         inputs = without_padding(self.text_model, input_ids, attention_mask, position_ids, training)
-        pooled = pooled_output(self.text_model, *inputs, training)  # [batch, hidden]
+        pooled = pooled_text(self.text_model, *inputs, training)  # [batch, hidden]
         return self.text_projection(pooled)  # [batch, embed]
 
     @unpacked
@@ -81,17 +81,9 @@ class TFCLIPModel(TFCLIPPreTrainedModel):
 
         The last three change nothing, as in transformers' class, which takes them too.
         """
-        # a tower of others knows no such word
-        unread = {"pooled_only": True} if is_untouched(self.vision_model, training) else {}
-        output = self.vision_model(
-            pixel_values=pixel_values,
-            output_attentions=False,
-            output_hidden_states=False,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-            training=training,
-            **unread,
-        )
-        return self.visual_projection(output.pooler_output)  # [batch, embed]
+        ours = is_untouched(self.vision_model, training)
+        pooled = pooled_image(self.vision_model, pixel_values, interpolate_pos_encoding, training, ours)
+        return self.visual_projection(pooled)  # [batch, embed]
 
     @unpacked
     def call(

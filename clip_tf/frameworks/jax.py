@@ -64,7 +64,7 @@ def rows_at(x: Tensor, index: Tensor) -> Tensor:
     return x[jnp.arange(x.shape[0]), index]
 
 
-def graph(function: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
+def graph(function: Callable[..., Tensor], kinds: list[tuple[str, Any]]) -> Callable[..., Tensor]:
     """The function itself: without `HAS_GRAPHS`."""
     return function
 

@@ -86,9 +86,9 @@ def rows_at(x: Tensor, index: Tensor) -> Tensor:
     return tf.gather(x, index, axis=1, batch_dims=1)
 
 
-def graph(function: Callable[..., Tensor], count: int) -> Callable[..., Tensor]:
-    """A graph of a function of so many tensors of integers, each ``[batch, token]`` of any size."""
-    signature = [tf.TensorSpec([None, None], tf.int32)] * count
+def graph(function: Callable[..., Tensor], kinds: list[tuple[str, Any]]) -> Callable[..., Tensor]:
+    """A graph of a function of tensors of these dtypes and sizes, of which ``None`` are open."""
+    signature = [tf.TensorSpec(sizes, dtype) for dtype, sizes in kinds]
     return tf.function(function, input_signature=signature, autograph=False)
 
 

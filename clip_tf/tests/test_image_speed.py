@@ -11,6 +11,7 @@ import pytest
 from keras import ops
 
 from clip_core.config import CLIPConfig
+from clip_core.errors import InputError, InputTypeError
 from clip_tf import TFCLIPModel, layers
 from clip_tf.frameworks import framework
 
@@ -177,3 +178,33 @@ def test_a_recomputed_block_computes_the_class_token(model):
     seen, features = tokens_of_last_mlp(model, training=True)
     assert set(seen) == {1}
     assert_same(features, of_all_tokens(model))
+
+
+def graphs_of(model):
+    kept = vars(model.vision_model).get("graphs_of_pooled_output")
+    return len(kept.by_inputs) if kept else 0
+
+
+def test_one_graph_for_all_batches_from_the_second_call_on(model):
+    expected = of_all_tokens(model)
+    for pixels in (PIXELS, PIXELS, ops.convert_to_tensor(PIXELS[:1])):
+        assert_same(ops.convert_to_numpy(model.get_image_features(pixels)), expected[: len(pixels)])
+    assert graphs_of(model) == int(framework.HAS_GRAPHS)
+    kernel = model.vision_model.embeddings.patch_embedding.kernel
+    kernel.assign(ops.convert_to_numpy(kernel) * 2)
+    assert_same(ops.convert_to_numpy(model.get_image_features(PIXELS)), of_all_tokens(model))
+    wide = np.concatenate([PIXELS, PIXELS], axis=3)
+    for _ in range(2):
+        assert model.get_image_features(wide, interpolate_pos_encoding=True).shape == (2, 18)
+    assert graphs_of(model) == int(framework.HAS_GRAPHS)
+
+
+def test_a_graph_refuses_what_the_tower_refuses(model):
+    for _ in range(3):
+        model.get_image_features(PIXELS)
+        with pytest.raises(InputError, match="of pixels that are not"):
+            model.get_image_features(np.abs(PIXELS) * 100)
+        with pytest.raises(InputError, match="pixel_values"):
+            model.get_image_features(PIXELS[:, :, :21])
+        with pytest.raises(InputTypeError, match="got uint8"):
+            model.get_image_features(PIXELS.astype(np.uint8))
