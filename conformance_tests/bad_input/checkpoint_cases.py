@@ -12,8 +12,9 @@ from unittest import mock
 import numpy as np
 
 from clip_core import CLIPProcessor, CLIPTextConfig, CLIPTokenizer
-from clip_core.checkpoint.directory import INDEX_FILE, SINGLE_FILE, StoredWeights
+from clip_core.checkpoint.directory import StoredWeights
 from clip_core.checkpoint.saving import save_checkpoint
+from clip_core.checkpoint.weight_files import INDEX_FILE, SINGLE_FILE
 from clip_core.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,
