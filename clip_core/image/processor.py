@@ -300,7 +300,7 @@ class CLIPImageProcessor(Steps, Publishable):
 class CLIPFeatureExtractor(CLIPImageProcessor):
     """The old name of `CLIPImageProcessor`; making one emits a `FutureWarning`."""
 
-    @wraps(CLIPImageProcessor.__init__)  # type: ignore[misc]  # a constructor with a signature that is said so
+    @wraps(CLIPImageProcessor.__init__)  # type: ignore[misc]  # mypy takes no decorated constructor
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         warnings.warn(
             "CLIPFeatureExtractor is the old name of this class; use CLIPImageProcessor.", FutureWarning, stacklevel=2

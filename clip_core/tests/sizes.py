@@ -28,6 +28,20 @@ DISTINCT = CLIPConfig(
     projection_dim=18,
 )
 
+# a text tower of the default vocabulary, and image blocks whose wide layers are told from all else
+IMAGES = CLIPConfig(
+    text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
+    vision_config={
+        "hidden_size": 40,
+        "intermediate_size": 56,
+        "num_attention_heads": 5,
+        "num_hidden_layers": 3,
+        "image_size": 28,
+        "patch_size": 7,
+    },
+    projection_dim=18,
+)
+
 RESNET = replace(
     DISTINCT,
     vision_config=CLIPVisionConfig(

@@ -1,5 +1,4 @@
 import threading
-import time
 
 import pytest
 
@@ -7,19 +6,23 @@ from clip_core.threads import map_ahead
 
 
 def test_results_come_in_order_however_long_each_takes():
-    def later_first(number):
-        time.sleep(0.01 * (3 - number % 3))
+    second_is_done = threading.Event()
+
+    def second_first(number):
+        if number == 0:
+            second_is_done.wait(60)
+        if number == 1:
+            second_is_done.set()
         return number**2
 
-    assert list(map_ahead(later_first, range(7), limit=5, workers=3)) == [number**2 for number in range(7)]
+    assert list(map_ahead(second_first, range(7), limit=5, workers=3)) == [number**2 for number in range(7)]
 
 
 def test_no_more_is_begun_than_the_limit_ahead():
-    begun = []
-    found = map_ahead(begun.append, range(20), limit=3, workers=2)
-    next(found)
-    time.sleep(0.05)
-    assert len(begun) <= 3
+    numbers = iter(range(20))
+    found = map_ahead(str, numbers, limit=3, workers=2)
+    assert next(found) == "0"
+    assert next(numbers) == 3
     found.close()
 
 

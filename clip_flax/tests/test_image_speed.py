@@ -2,6 +2,7 @@
 
 import functools
 import re
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,23 +10,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from clip_core.config import CLIPConfig
+from clip_core.tests.sizes import IMAGES
 from clip_flax import FlaxCLIPModel, layers
 from clip_flax.vision import VisionTransformer
 
-CONFIG = CLIPConfig(
-    text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
-    vision_config={
-        "hidden_size": 40,
-        "intermediate_size": 56,
-        "num_attention_heads": 5,
-        "num_hidden_layers": 2,
-        "image_size": 28,
-        "patch_size": 7,
-        "attention_dropout": 0.5,
-    },
-    projection_dim=18,
-)
+CONFIG = replace(IMAGES, vision_config=replace(IMAGES.vision_config, num_hidden_layers=2, attention_dropout=0.5))
 PIXELS = jnp.asarray(np.random.default_rng(7).standard_normal((2, 3, 28, 28), np.float32))
 
 

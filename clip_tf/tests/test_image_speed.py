@@ -10,30 +10,18 @@ import numpy as np
 import pytest
 from keras import ops
 
-from clip_core.config import CLIPConfig
 from clip_core.errors import InputError, InputTypeError
+from clip_core.tests.sizes import IMAGES
 from clip_tf import TFCLIPModel, layers
 from clip_tf.frameworks import framework
 
-CONFIG = CLIPConfig(
-    text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
-    vision_config={
-        "hidden_size": 40,
-        "intermediate_size": 56,
-        "num_attention_heads": 5,
-        "num_hidden_layers": 3,
-        "image_size": 28,
-        "patch_size": 7,
-    },
-    projection_dim=18,
-)
-DROPPING = replace(CONFIG, vision_config=replace(CONFIG.vision_config, attention_dropout=0.5))
+DROPPING = replace(IMAGES, vision_config=replace(IMAGES.vision_config, attention_dropout=0.5))
 PIXELS = np.random.default_rng(7).standard_normal((2, 3, 28, 28), np.float32)
 
 
 @pytest.fixture
 def model():
-    return TFCLIPModel(CONFIG, seed=5)
+    return TFCLIPModel(IMAGES, seed=5)
 
 
 def of_all_tokens(model, **options):

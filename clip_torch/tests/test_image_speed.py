@@ -5,28 +5,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from clip_core.config import CLIPConfig
+from clip_core.tests.sizes import IMAGES
 from clip_torch import CLIPModel
 from clip_torch.layers import is_watched, quick_gelu
 from clip_torch.mapped import MappedWeights
 
-CONFIG = CLIPConfig(
-    text_config={"hidden_size": 24, "intermediate_size": 32, "num_attention_heads": 3, "num_hidden_layers": 1},
-    vision_config={
-        "hidden_size": 40,
-        "intermediate_size": 56,
-        "num_attention_heads": 5,
-        "num_hidden_layers": 3,
-        "image_size": 28,
-        "patch_size": 7,
-    },
-    projection_dim=18,
-)
-
 
 @pytest.fixture
 def model():
-    return CLIPModel(CONFIG, seed=5).eval()
+    return CLIPModel(IMAGES, seed=5).eval()
 
 
 @pytest.fixture

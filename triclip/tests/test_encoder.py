@@ -4,7 +4,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_pictures_that_share_a_file_are_decoded_one_after_the_other(
             archive.add(path, path.name)
     monkeypatch.setattr("clip_core.image.many.ThreadPoolExecutor", None)
     with tarfile.open(tmp_path / "pictures.tar") as archive:
-        members = [Image.open(archive.extractfile(path.name)) for path in paths]  # type: ignore[arg-type]
+        members = [Image.open(cast(IO[bytes], archive.extractfile(path.name))) for path in paths]
         np.testing.assert_allclose(encoder.encode_images(members), wanted, atol=1e-6)
     one = Image.open(paths[0])
     np.testing.assert_allclose(encoder.encode_images([one, one]), wanted[[0, 0]], atol=1e-6)

@@ -1,6 +1,5 @@
 import os
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -118,15 +117,23 @@ def test_reading_begins_at_once_and_never_runs_further_ahead_than_the_limit() ->
 
 def test_what_was_not_begun_is_left_when_the_consumer_fails() -> None:
     started: list[str] = []
+    has_failed = threading.Event()
 
     def read(path: str) -> np.ndarray:
         started.append(path)
-        time.sleep(0.01)
+        if path != "0":
+            has_failed.wait(60)
         return np.zeros(1, np.float32)
 
-    with pytest.raises(KeyError), read_ahead((ImageFile(str(number)) for number in range(5000)), read, 5000):
+    files = [ImageFile(str(number)) for number in range(5000)]
+
+    def fail() -> None:
+        has_failed.set()
         raise KeyError
-    assert len(started) < 5000
+
+    with pytest.raises(KeyError), read_ahead(files, read, 4000):
+        fail()
+    assert len(started) < 4000
 
 
 def test_batches_hold_equally_many_readable_pictures() -> None:
