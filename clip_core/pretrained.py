@@ -1,4 +1,4 @@
-"""What the models of every backend share and no framework is needed for: weights by name, loading, saving, switches.
+"""What the models of every backend share and no framework is needed for: how they are loaded and saved.
 
 A backend's base class derives from `PretrainedModel` and its framework's own. It says in which `Scheme` it keeps the
 weights, makes its layers, puts `initial_values` into them and reads one parameter; the rest is here, once.
@@ -7,63 +7,35 @@ weights, makes its layers, puts `initial_values` into them and reads one paramet
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Mapping
 from inspect import Parameter, signature
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar
 
 from clip_core.checkpoint.directory import LoadedCheckpoint, drawn_classifier, load_checkpoint
 from clip_core.checkpoint.hub_upload import STALE_WEIGHTS
-from clip_core.checkpoint.lazy_weights import LazyWeights, common_dtype, layout_of, lazy_weights
+from clip_core.checkpoint.lazy_weights import LazyWeights, layout_of, lazy_weights
 from clip_core.checkpoint.saving import DEFAULT_MAX_SHARD_SIZE, save_checkpoint
 from clip_core.checkpoint.switch import is_saved_name
-from clip_core.checkpoint.tensors import Tensor, contiguous
 from clip_core.checks import check_end_of_text
 from clip_core.config import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
-from clip_core.errors import InputTypeError, WeightMismatchError
-from clip_core.initialization import draw_weight
+from clip_core.errors import InputTypeError
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
 from clip_core.members import ModelMembers
+from clip_core.model_weights import ModelWeights, Weights
 from clip_core.positions import NewSizes
 from clip_core.saving_options import Publishable, sort_saving_keywords
-from clip_core.schemes import Scheme
-from clip_core.threads import map_ahead, usable_cores
-from clip_core.weights import (
-    AXES,
-    COUNTER_DTYPE,
-    WeightSpec,
-    match_weights,
-    mismatch_message,
-    permutation,
-    weight_specs,
-)
-
-Weights: TypeAlias = Mapping[str, NDArray[Any]]
+from clip_core.weights import match_weights
 
 
-class PretrainedModel(ModelMembers, Publishable):
+class PretrainedModel(ModelWeights, ModelMembers, Publishable):
     """Base of the models of every backend, beside the framework's own base class."""
 
     config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]
     architecture: ClassVar[str]
     """Name of the class in transformers, for ``config.json``."""
-    has_projection: ClassVar[bool] = False
-    has_classifier: ClassVar[bool] = False
-    scheme: ClassVar[Scheme]
-    """How the framework names and lays out parameters."""
-
-    config: Any
-
-    @staticmethod
-    def to_array(parameter: Any, /) -> NDArray[Any]:
-        """The values of a parameter of the framework, in its layout; each backend's own."""
-        raise NotImplementedError
 
     def make_layers(self, config: Any) -> None:
         """Makes the layers; each model's own."""
@@ -87,121 +59,6 @@ class PretrainedModel(ModelMembers, Publishable):
         expected, got = cls.config_class.__name__, type(config).__name__
         kind = f" of model_type {model_type!r}" if isinstance(model_type, str) else ""
         raise InputTypeError(f"{cls.__name__}: expected a {expected}, got {got}{kind}.")
-
-    def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """The entries of the weight table that this model has."""
-        return self.specs_of(self.config)
-
-    @classmethod
-    def specs_of(cls, config: Any) -> tuple[WeightSpec, ...]:
-        """The entries of the weight table that a model of this class and configuration has."""
-        return weight_specs(config, projection=cls.has_projection, classifier=cls.has_classifier)
-
-    def held_parameters(self) -> dict[str, Any]:
-        """All that the model computes with, by the framework's own names; each backend's own."""
-        raise NotImplementedError
-
-    def parameter(self, owner: Any, leaf: str) -> Any:
-        """The parameter of that name in a module."""
-        return getattr(owner, leaf)
-
-    def place(self, spec: WeightSpec) -> tuple[Any, str, str]:
-        """The module that owns a weight, the parameter's name in it and the order of its axes."""
-        path, leaf, axes = self.scheme.place(spec)
-        return module_at(self, path), leaf, axes
-
-    def named_weights(self) -> LazyWeights:
-        """The weights by their names in checkpoints, in the layout of checkpoints; each is converted when asked for.
-
-        Raises:
-            AttributeError, LookupError: the model has lost one of them.
-        """
-        return LazyWeights({spec.name: self._tensor(spec) for spec in self.weight_specs()})
-
-    def _tensor(self, spec: WeightSpec) -> Tensor:
-        owner, leaf, axes = self.place(spec)
-        order = permutation(axes, AXES[spec.kind])
-        found = self.parameter(owner, leaf)
-        shape = tuple(found.shape[axis] for axis in order) if len(found.shape) == len(order) else tuple(found.shape)
-        dtype = np.dtype(str(getattr(found.dtype, "name", found.dtype)).removeprefix("torch."))
-        if spec.kind == "counter" and dtype.kind in "iu":  # of 32 bits in JAX
-            dtype = np.dtype(COUNTER_DTYPE)
-
-        def read() -> NDArray[Any]:
-            return np.transpose(self.to_array(self.parameter(owner, leaf)), order).astype(dtype, copy=False)
-
-        return Tensor(dtype, shape, read)
-
-    def check_saveable(self) -> None:
-        """Compares the model with what a checkpoint of its configuration holds.
-
-        Raises:
-            WeightMismatchError: something would be lost, or be read as something else: a layer that is gone, a changed
-                shape, quantised weights, an adapter, an additional head. All is in one list.
-        """
-        problems, read = [], []
-        for spec in self.weight_specs():
-            try:
-                owner, leaf, _ = self.place(spec)
-                read.append(getattr(owner, leaf))
-                tensor = self._tensor(spec)
-            except (AttributeError, LookupError, TypeError) as error:
-                problems.append(f"- {spec.name} {list(spec.shape)}: cannot be read: {error}")
-                continue
-            if tensor.shape != spec.shape or tensor.dtype.name not in spec.dtypes:
-                problems.append(f"- {spec.name} {list(spec.shape)}: of the configuration, {', '.join(spec.dtypes)}")
-                problems.append(f"+ {spec.name} {list(tensor.shape)}: in the model, {tensor.dtype.name}")
-        known = {id(parameter) for parameter in read}
-        problems += [
-            f"+ {name} {list(getattr(parameter, 'shape', ()))}: has no place in a checkpoint"
-            for name, parameter in self.held_parameters().items()
-            if id(parameter) not in known
-        ]
-        if problems:
-            raise WeightMismatchError(
-                mismatch_message(
-                    problems,
-                    f"{type(self).__name__}.save_pretrained: nothing was written, it would be another model",
-                    "Merge adapters into the weights, save what is additional by the framework's own means, and give "
-                    "the model the configuration of its shapes.",
-                )
-            )
-
-    def initial_values(self, seed: int, weights: Weights | None) -> Iterator[tuple[Any, str, NDArray[Any]]]:
-        """Owner, parameter name and value, in the framework's layout, of every weight of a new model.
-
-        The values are arrays that nothing else refers to, so that a parameter can lie in the memory of one.
-
-        Args:
-            seed: of the drawn weights, if none are given.
-            weights: by their names in checkpoints; they are matched like those of a checkpoint.
-
-        Raises:
-            InputTypeError: not a mapping from names to arrays.
-            WeightMismatchError: missing, unexpected or misshapen weights, or of an impossible dtype, all in one list.
-        """
-        specs = self.weight_specs()
-        places = [self.place(spec) for spec in specs]
-        orders = [permutation(AXES[spec.kind], axes) for spec, (_, _, axes) in zip(specs, places, strict=True)]
-        names = {} if weights is None else match_weights(specs, layout_of(weights), f"{type(self).__name__}(weights=)")
-
-        def value(item: tuple[WeightSpec, tuple[int, ...]]) -> NDArray[Any]:
-            spec, order = item
-            if weights is None:
-                found = draw_weight(spec, self.config, seed)
-            else:
-                found = _own(weights, names[spec.name]).reshape(spec.shape)
-            if spec.kind == "counter":
-                found = np.asarray(found, COUNTER_DTYPE)
-            return contiguous(np.transpose(found, order))
-
-        items = list(zip(specs, orders, strict=True))
-        # somebody's own mapping may not be read in threads; what a framework keeps as the file does costs nothing here
-        is_work = weights is None or (isinstance(weights, LazyWeights) and any(map(_is_change, orders)))
-        cores = usable_cores()
-        values = map_ahead(value, items, 2 * cores, cores) if is_work and cores > 1 else map(value, items)
-        for (owner, leaf, _), found in zip(places, values, strict=True):
-            yield owner, leaf, found
 
     @classmethod
     def from_pretrained(
@@ -256,19 +113,10 @@ class PretrainedModel(ModelMembers, Publishable):
         if state_dict is not None:
             if config is None:
                 config = cls.config_class.from_directory(given.location.directory(given.name))
-            config, weights = config.changed(changes), cls.as_arrays(state_dict)
-            new = drawn_classifier(cls.specs_of(config), layout_of(weights), config) if labels_said else {}
-            weights = {**weights, **LazyWeights(new)} if new else weights
-            layout = layout_of(weights)
-            names = match_weights(cls.specs_of(config), layout, f"{call}(state_dict=)")
-            dtype = common_dtype(layout) if str(dtype) == "auto" else dtype
-            loaded = sizes.applied(LoadedCheckpoint(config, lazy_weights(weights, names)))
-            model = cls.built(loaded.config, dtype, loaded.weights, **options)
-            unused, missing = sorted(set(layout) - set(names.values())), list(new)
+            loaded = cls._of_state_dict(f"{call}(state_dict=)", config.changed(changes), state_dict, labels_said)
         else:
-            directory = given.location.directory(given.name, "weights", given.choice)
             loaded = load_checkpoint(
-                directory,
+                given.location.directory(given.name, "weights", given.choice),
                 cls.config_class,
                 projection=cls.has_projection,
                 classifier=cls.has_classifier,
@@ -277,15 +125,26 @@ class PretrainedModel(ModelMembers, Publishable):
                 changes=changes,
                 choice=given.choice,
             )
-            model, unused = cls.of_checkpoint(sizes.applied(loaded), dtype, **options), list(loaded.unused)
-            missing = list(loaded.new)
-        if missing:
-            warnings.warn(f"{call}: {', '.join(missing)} are new, drawn with seed 0. Train them.", stacklevel=2)
+        model = cls.of_checkpoint(sizes.applied(loaded), dtype, **options)
+        if loaded.new:
+            warnings.warn(f"{call}: {', '.join(loaded.new)} are new, drawn with seed 0. Train them.", stacklevel=2)
         if isinstance(model, cls) and given.name_or_path is not None:
             model.name_or_path = str(given.name_or_path)
         if not output_loading_info:
             return model
-        return model, {"missing_keys": missing, "unexpected_keys": unused, "mismatched_keys": [], "error_msgs": []}
+        known = {"missing_keys": list(loaded.new), "unexpected_keys": list(loaded.unused)}
+        return model, {**known, "mismatched_keys": [], "error_msgs": []}
+
+    @classmethod
+    def _of_state_dict(cls, what: str, config: Any, state_dict: Mapping[str, Any], new: bool) -> LoadedCheckpoint:
+        """Like `load_checkpoint`, for weights that are at hand; new says whether a classifier may be drawn."""
+        weights, specs = cls.as_arrays(state_dict), cls.specs_of(config)
+        drawn = drawn_classifier(specs, layout_of(weights), config) if new else {}
+        weights = {**weights, **LazyWeights(drawn)} if drawn else weights
+        layout = layout_of(weights)
+        names = match_weights(specs, layout, what)
+        unused = tuple(sorted(set(layout) - set(names.values())))
+        return LoadedCheckpoint(config, lazy_weights(weights, names), unused=unused, new=tuple(drawn))
 
     @classmethod
     def from_directory(cls, directory: Path, *, config: Any = None, dtype: Any = None, **options: Any) -> Any:
@@ -383,20 +242,3 @@ class PretrainedModel(ModelMembers, Publishable):
 
     def stale_files(self) -> tuple[str, ...]:
         return STALE_WEIGHTS
-
-
-def module_at(model: Any, path: str) -> Any:
-    """The part of a model at a dotted path, where numbers are positions in lists; the model itself if it is empty."""
-    steps = path.split(".") if path else []
-    return reduce(lambda owner, step: owner[int(step)] if step.isdecimal() else getattr(owner, step), steps, model)
-
-
-def _is_change(order: tuple[int, ...]) -> bool:
-    return order != tuple(range(len(order)))
-
-
-def _own(weights: Weights, name: str) -> NDArray[Any]:
-    """A weight, in this machine's byte order, as an array that nothing else refers to."""
-    value = np.asarray(weights[name])
-    fresh = isinstance(weights, LazyWeights) and weights.tensor(name).fresh
-    return value.astype(value.dtype.newbyteorder("="), copy=not fresh)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clip_core.checkpoint.tensors import contiguous
 from clip_core.errors import CheckpointError, InputTypeError
 from clip_core.initialization import draw_weight
-from clip_core.pretrained import Weights
+from clip_core.model_weights import Weights
 from clip_core.schemes import FLAX
 from clip_core.weights import AXES, WeightSpec, permutation
 from clip_flax.adapters import merged

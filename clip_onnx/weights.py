@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES, constant
 from clip_core.errors import InputError, InputTypeError
-from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.model_weights import Weights
+from clip_core.pretrained import PretrainedModel
 from clip_core.schemes import TORCH
 from clip_core.weights import AXES, WeightSpec
 from clip_onnx.files import write_model

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from clip_core.adapters import DEFAULT_TARGETS, LEAVES, LowRank, load_adapter, save_adapter, target_paths
 from clip_core.errors import InputError
-from clip_core.pretrained import module_at
+from clip_core.model_weights import module_at
 
 
 def factors(layer: keras.Layer) -> tuple[keras.Variable, keras.Variable]:

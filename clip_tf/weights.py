@@ -14,7 +14,8 @@ from keras import ops
 from numpy.typing import NDArray
 
 from clip_core.errors import InputTypeError
-from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.model_weights import Weights
+from clip_core.pretrained import PretrainedModel
 from clip_core.schemes import KERAS
 from clip_core.weights import STATISTICS
 from clip_tf.adapters import WithAdapters, has_factors

@@ -19,7 +19,8 @@ from clip_core.checkpoint.lazy_weights import LazyWeights
 from clip_core.checkpoint.mapping import MappedFiles
 from clip_core.checkpoint.tensors import WEIGHT_DTYPES
 from clip_core.errors import InputError, InputTypeError, WeightMismatchError
-from clip_core.pretrained import PretrainedModel, Weights
+from clip_core.model_weights import Weights
+from clip_core.pretrained import PretrainedModel
 from clip_core.schemes import TORCH
 from clip_core.vocabulary import changes_for
 from clip_core.weights import mismatch_message

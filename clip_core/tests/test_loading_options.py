@@ -15,8 +15,8 @@ from clip_core.errors import (
 )
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import REFUSED, WITHOUT_EFFECT, Location
+from clip_core.tests.array_model import WEIGHTS, ArrayModel, TextArrayModel, assert_same
 from clip_core.tests.sizes import DISTINCT
-from clip_core.tests.test_pretrained import WEIGHTS, ArrayModel, TextArrayModel, assert_same
 
 LOADERS = (ArrayModel, CLIPConfig, CLIPImageProcessor, CLIPTokenizer, CLIPProcessor)
 

@@ -11,8 +11,8 @@ import pytest
 
 from clip_core import CLIPImageProcessor, CLIPProcessor, CLIPTokenizer
 from clip_core.errors import CheckpointError, InputError, InputTypeError, MissingExtraError, WeightMismatchError
+from clip_core.tests.array_model import WEIGHTS, ArrayModel, assert_same
 from clip_core.tests.sizes import DISTINCT
-from clip_core.tests.test_pretrained import WEIGHTS, ArrayModel, assert_same
 
 TOKENIZER = CLIPTokenizer.from_merges(40)
 SAVED = (
