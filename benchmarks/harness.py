@@ -67,7 +67,9 @@ class Fresh:
         self.start = start
 
     def prepare(self, side: str, case: Case, save: Path) -> Answer:
-        return self._once(side, case, str(save))  # it also brings files into the page cache
+        start = time.perf_counter()
+        answer = self._once(side, case, str(save))  # it also brings files into the page cache
+        return {**answer, "seconds": time.perf_counter() - start}  # of a round, most goes to starting the process
 
     def run(self, side: str, case: Case) -> Answer:
         return self._once(side, case, None)

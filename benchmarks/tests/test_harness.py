@@ -47,6 +47,12 @@ def test_fresh_processes_for_every_measurement(tmp_path: Path) -> None:
     assert found["sides"]["raising"] == {"failed": "ValueError: no such model"}
 
 
+def test_the_start_of_a_fresh_process_counts_when_rounds_are_planned(tmp_path: Path) -> None:
+    row = dataclasses.replace(ROW, fresh=True, cases=[{"size": 3}], budget=0.03)  # less than Python takes to start
+    (found,) = Bench(sys.executable, tmp_path, sides=("first",)).measure(row)
+    assert found["rounds"] == 3
+
+
 def test_sides_allow_differences_of_their_own(tmp_path: Path) -> None:
     sides = {"first": Side(function="first"), "wrong": Side(function="wrong", within=2)}
     row = dataclasses.replace(ROW, sides=sides, cases=[{"size": 3}])
