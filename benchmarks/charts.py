@@ -16,7 +16,7 @@ from benchmarks.row import Row
 OURS, THEIRS, LIMIT = ("#0b6e4f", "#7fc8a9"), ("#5b6573", "#c3c9d2"), ("#b3541e", "#e8b298")
 """The colours of the first and the last case, of Triclip's sides, of peers and of limits."""
 LONGEST = 2.5
-"""Bars of a larger ratio are cut, with the ratio beside them."""
+"""Bars of a larger ratio are cut, with an arrow and the ratio beside them."""
 
 
 def _colour(side: str, share: float) -> Any:
@@ -63,6 +63,7 @@ def _panel(axis: Any, row: Row, title: str, cases: list[dict[str, Any]]) -> None
                 colour = _colour(side, number / max(1, len(cases) - 1) * 0.8)
                 axis.barh(place, min(ratio, LONGEST), color=colour, height=0.9)
                 label = f"{ratio:.2f}  {settings(row, case)}" if len(cases) > 1 else f"{ratio:.2f}"
+                label = f"→ {label}" if ratio > LONGEST else label
                 axis.text(min(ratio, LONGEST) + 0.02, place, label, fontsize=6, va="center")
             place += 1
         place += 0.8
