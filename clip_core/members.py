@@ -8,16 +8,16 @@ from typing import Any, ClassVar
 
 from clip_core.config import CLIPConfig
 from clip_core.errors import InputError
+from clip_core.model_weights import ModelWeights
 from clip_core.vocabulary import changes_for, resized_table, rounded_count
 
 _TOWERS = ("text_model", "vision_model")
 _TABLES = ("token_embedding", "position_embedding", "positional_embedding")
 
 
-class ModelMembers:
+class ModelMembers(ModelWeights):
     """Part of `clip_core.pretrained.PretrainedModel`."""
 
-    config: Any
     text_model: Any
 
     base_model_prefix: ClassVar[str] = "clip"
@@ -48,10 +48,6 @@ class ModelMembers:
             and (not only_trainable or self.is_trainable(parameter))
             and not (exclude_embeddings and any(table in name for table in _TABLES))
         )
-
-    def held_parameters(self) -> dict[str, Any]:
-        """All that the model computes with, by the framework's own names; each backend's own."""
-        raise NotImplementedError
 
     def all_parameters(self) -> dict[str, Any]:
         """All that there are to count, by the framework's own names; unless a backend says so, those held."""
@@ -109,10 +105,6 @@ class ModelMembers:
             self.set_table(layer, resized_table(table, count))
             self.change_text_config(changes)
         return layer
-
-    def named_weights(self) -> Mapping[str, Any]:
-        """The weights by their names in checkpoints."""
-        raise NotImplementedError
 
     def set_table(self, layer: Any, table: Any) -> None:
         """Gives an embedding other rows, in its dtype and place; each backend's own.

@@ -24,13 +24,13 @@ from clip_core.errors import InputTypeError
 from clip_core.labels import LABEL_FIELDS
 from clip_core.loading_options import one_dtype, sort_keywords
 from clip_core.members import ModelMembers
-from clip_core.model_weights import ModelWeights, Weights
+from clip_core.model_weights import Weights
 from clip_core.positions import NewSizes
 from clip_core.saving_options import Publishable, sort_saving_keywords
 from clip_core.weights import match_weights
 
 
-class PretrainedModel(ModelWeights, ModelMembers, Publishable):
+class PretrainedModel(ModelMembers, Publishable):
     """Base of the models of every backend, beside the framework's own base class."""
 
     config_class: ClassVar[type[CLIPConfig] | type[CLIPTextConfig] | type[CLIPVisionConfig]]

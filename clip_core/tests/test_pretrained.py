@@ -31,6 +31,12 @@ def test_dtype_auto_is_that_of_the_stored_weights(tmp_path):
     assert ArrayModel.from_pretrained(tmp_path).logit_scale.dtype == np.float32
 
 
+def test_dtype_auto_of_a_state_dict_is_that_of_the_weights_that_the_model_uses():
+    halves = {name: value.astype(np.float16) if "text_model" in name else value for name, value in WEIGHTS.items()}
+    model = TextArrayModel.from_pretrained(None, config=DISTINCT.text_config, state_dict=halves, dtype="auto")
+    assert model.text_model.final_layer_norm.gamma.dtype == np.float16
+
+
 def test_gradient_checkpointing_is_switched_in_every_tower():
     model = ArrayModel(DISTINCT)
     model.gradient_checkpointing_enable()
